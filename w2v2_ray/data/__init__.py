@@ -1,0 +1,1 @@
+"""Datasets, the batch plan and the loader. Imports neither Ray nor DeepSpeed."""

@@ -1,0 +1,1 @@
+"""Job specs: pydantic models, presets, YAML loading. Imports neither torch nor ray."""

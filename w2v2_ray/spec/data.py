@@ -1,0 +1,90 @@
+"""Which audio a job reads, and how the virtual world cuts it into sub-batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from w2v2_ray.spec.base import PositiveInt, Spec
+
+
+class DatasetRef(Spec):
+    """One dataset made by `w2v2-ray prepare`."""
+
+    path: str = Field(min_length=1)
+    """Folder or URI that holds `dataset.json`."""
+    repeat: PositiveInt = 1
+    """How often each of its utterances counts within an epoch."""
+
+
+def _as_refs(value: Any) -> Any:
+    """Accept `a/path`, `[a, b]` and the long form alike: most jobs train on one folder."""
+    entries = [value] if isinstance(value, (str, dict)) else value
+    if isinstance(entries, (list, tuple)):
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+    return entries
+
+
+class DataSpec(Spec):
+    """Datasets to train and validate on."""
+
+    train: tuple[DatasetRef, ...] = Field(min_length=1)
+    """Training datasets, concatenated; a path alone is short for {path: ...}."""
+    validation: tuple[DatasetRef, ...] = ()
+    """Held-out datasets; empty means no validation."""
+    cache_dir: str | None = None
+    """Node-local folder for shards read from an object store; null means a folder under the system's temporary one."""
+    cache_bytes: PositiveInt = 50 * 2**30
+    """Upper bound of that cache."""
+    prefetch_micro_batches: PositiveInt = 4
+    """Micro-batches made ready ahead of the training step, per worker."""
+
+    @field_validator("train", "validation", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        return _as_refs(value)
+
+
+class BatchSpec(Spec):
+    """The virtual world: what an update is made of, whoever computes it (reference section 4)."""
+
+    max_tokens: PositiveInt = 1_400_000
+    """Samples in a sub-batch at most: longest utterance times count."""
+    size_multiple: PositiveInt = 8
+    """Utterances in a sub-batch are a multiple of this where possible."""
+    sub_batches_per_update: PositiveInt = 64
+    """Sub-batches whose gradients make one update: workers x concat x accumulation of the reference."""
+    concat: PositiveInt = 8
+    """Consecutive sub-batches forwarded at once as one micro-batch. Larger uses a GPU better and needs more memory;
+    masks, negatives and loss constants stay per sub-batch."""
+    min_samples: PositiveInt = 32_000
+    """Shorter utterances are left out of pre-training (reference: `min_sample_size`)."""
+    max_samples: PositiveInt = 250_000
+    """Longer utterances are cropped to this at a random place (reference: `max_sample_size`)."""
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> BatchSpec:
+        if self.sub_batches_per_update % self.concat:
+            divisors = [c for c in range(1, self.sub_batches_per_update + 1) if self.sub_batches_per_update % c == 0]
+            below = max(c for c in divisors if c <= self.concat)
+            raise ValueError(
+                f"concat: {self.concat} does not divide sub_batches_per_update: {self.sub_batches_per_update}; "
+                f"use a divisor such as concat: {below}"
+            )
+        if self.min_samples > self.max_samples:
+            raise ValueError(
+                f"min_samples: {self.min_samples} is above max_samples: {self.max_samples}; "
+                "no utterance could be used: lower min_samples or raise max_samples"
+            )
+        if self.max_tokens < self.max_samples:
+            raise ValueError(
+                f"max_tokens: {self.max_tokens} is below max_samples: {self.max_samples}; the longest utterance would "
+                f"not fit any sub-batch: use max_tokens: {self.max_samples} or more"
+            )
+        return self
+
+    @property
+    def micro_batches_per_update(self) -> int:
+        """Micro-batches of one update, over all workers."""
+        return self.sub_batches_per_update // self.concat

@@ -1,0 +1,171 @@
+"""Job specs: one YAML file, one kind, validated before anything starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from w2v2_ray.spec.base import NonNegativeInt, PositiveInt, Spec, advise
+from w2v2_ray.spec.cluster import ElasticSpec, FailureSpec, WorkerSpec
+from w2v2_ray.spec.data import BatchSpec, DataSpec
+from w2v2_ray.spec.engine import EngineSpec
+from w2v2_ray.spec.model import ContrastiveLossSpec, ModelSpec
+from w2v2_ray.spec.optim import OptimSpec
+
+PUBLISHED_AUDIO_S_PER_UPDATE = {768: 5_600.0, 1024: 9_600.0}
+"""Audio in one update of the published recipes by model dimension: sub-batches x tokens / sample rate. Below it users
+report a loss stuck at 6.66 bits or collapsed codebooks (reference section 4); smaller models are not concerned."""
+
+
+class ValidationSpec(Spec):
+    """Held-out loss and accuracy while training."""
+
+    every_updates: PositiveInt = 5_000
+    """Updates between two validations; there is one more at the end."""
+    max_sub_batches: PositiveInt = 64
+    """Sub-batches per validation at most. They, their masks and their negatives are the same each time."""
+
+
+class CheckpointSpec(Spec):
+    """When training state is saved and what is kept."""
+
+    every_updates: PositiveInt = 1_000
+    """Updates between two checkpoints; there is one more at the end."""
+    keep_last: PositiveInt = 3
+    """Newest checkpoints that are kept."""
+    milestone_updates: PositiveInt | None = 50_000
+    """Checkpoints at multiples of this are kept for ever; null keeps none."""
+    keep_best: bool = True
+    """Keep the checkpoint with the lowest validation loss."""
+
+
+class LoggingSpec(Spec):
+    """What a run writes down about itself."""
+
+    every_updates: PositiveInt = 1
+    """Updates between two lines of `metrics.jsonl`."""
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+    trace_samples: bool = False
+    """Write the ids of every update's utterances to `samples.jsonl`."""
+
+
+class _TrainJob(Spec):
+    """What every training job has."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """Name of the run: its folder under `storage_path`. Letters, digits, dot, dash, underscore."""
+    storage_path: str = "runs"
+    """Folder or URI in which runs live."""
+    seed: NonNegativeInt = 1
+    """Every random draw of the run follows from this number."""
+    data: DataSpec
+    """Audio to learn from."""
+    batch: BatchSpec = BatchSpec()
+    """The virtual world."""
+    optim: OptimSpec = OptimSpec()
+    """Optimizer and learning rate."""
+    updates: PositiveInt = 400_000
+    """Optimizer steps of the whole run."""
+    engine: EngineSpec = EngineSpec()
+    """Precision, partitioning, device."""
+    elastic: ElasticSpec = ElasticSpec()
+    """How many workers."""
+    worker: WorkerSpec = WorkerSpec()
+    """What each of them needs."""
+    failure: FailureSpec = FailureSpec()
+    """What the run survives."""
+    validation: ValidationSpec = ValidationSpec()
+    """Held-out measurements; used when `data.validation` names a dataset."""
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """Saving."""
+    logging: LoggingSpec = LoggingSpec()
+    """Metrics and traces."""
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> _TrainJob:
+        schedule = self.optim.schedule
+        ramp = schedule.warmup_updates + schedule.hold_updates
+        if schedule.warmup_updates >= self.updates:
+            raise ValueError(
+                f"optim.schedule.warmup_updates: {schedule.warmup_updates} is not below updates: {self.updates}; the "
+                f"learning rate would never reach its peak: use {max(self.updates * 8 // 100, 0)} (8 % as published)"
+            )
+        if ramp > self.updates:
+            raise ValueError(
+                f"optim.schedule: warmup_updates + hold_updates = {ramp} is above updates: {self.updates}; "
+                "lower hold_updates"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _device_fits(self) -> _TrainJob:
+        if self.engine.precision == "fp16" and self.worker.gpus == 0:
+            raise ValueError(
+                "engine.precision: fp16 needs a GPU but worker.gpus: 0; use bf16 or fp32, or worker.gpus: 1"
+            )
+        if self.engine.device == "cuda" and self.worker.gpus == 0:
+            raise ValueError("engine.device: cuda but worker.gpus: 0; set worker.gpus: 1, or engine.device: auto")
+        if self.elastic.max_workers > self.batch.micro_batches_per_update:
+            raise ValueError(
+                f"elastic.max_workers: {self.elastic.max_workers} is above the {self.batch.micro_batches_per_update} "
+                f"micro-batches of an update (batch.sub_batches_per_update: {self.batch.sub_batches_per_update} / "
+                f"batch.concat: {self.batch.concat}); the others would idle: lower concat or max_workers"
+            )
+        return self
+
+
+class PretrainJob(_TrainJob):
+    """Self-supervised pre-training (wav2vec 2.0, section 3). The defaults are the published Base recipe."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    model: ModelSpec = ModelSpec()
+    """The network."""
+    loss: ContrastiveLossSpec = ContrastiveLossSpec()
+    """The objective."""
+
+    @model_validator(mode="after")
+    def _crops_are_maskable(self) -> PretrainJob:
+        frames = self.model.feature_encoder.num_frames(self.batch.min_samples)
+        needed = self.model.masking.length_frames + 1
+        if frames < needed:
+            raise ValueError(
+                f"batch.min_samples: {self.batch.min_samples} gives {frames} frames, fewer than one masked span and a "
+                f"frame beside it ({needed}); use min_samples: {(needed + 2) * self.model.feature_encoder.stride_samples}"
+                " or more, or shorter masking.length_frames"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stable_batch(self) -> PretrainJob:
+        sizes = [dim for dim in PUBLISHED_AUDIO_S_PER_UPDATE if dim <= self.model.encoder.dim]
+        published_s = PUBLISHED_AUDIO_S_PER_UPDATE[max(sizes)] if sizes else 0.0
+        if self.audio_s_per_update < published_s:
+            advise(
+                f"batch: an update sees at most {self.audio_s_per_update:.0f} s of audio (sub_batches_per_update: "
+                f"{self.batch.sub_batches_per_update} x max_tokens: {self.batch.max_tokens}); the published recipe for "
+                f"this model size has {published_s:.0f} s, and with less the loss is known to stay at 6.66 bits or the "
+                "codebooks to collapse (fairseq issues 3661, 3687, 3718, 3744): raise sub_batches_per_update; "
+                "that costs time per update, not memory"
+            )
+        return self
+
+    @property
+    def audio_s_per_update(self) -> float:
+        """Upper bound of the audio in one update, in seconds."""
+        return self.batch.sub_batches_per_update * self.batch.max_tokens / self.model.sample_rate
+
+
+JobSpec = Annotated[PretrainJob, Field(discriminator="kind")]
+"""Any job. `finetune` and `sweep` join this union as further kinds."""
+
+
+def parse_job(document: dict[str, Any]) -> PretrainJob:
+    """Validate a plain mapping, presets already applied.
+
+    Raises:
+        pydantic.ValidationError: When any field is wrong; all errors at once.
+    """
+    job: PretrainJob = TypeAdapter(JobSpec).validate_python(document)
+    return job

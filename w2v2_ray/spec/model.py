@@ -1,0 +1,234 @@
+"""The network: feature encoder, (Hourglass) Transformer, quantizer. Defaults are the published Base model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from w2v2_ray.spec.base import DropProbability, PositiveInt, Probability, Spec
+
+ConvLayer = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+BASE_CONV_LAYERS: tuple[ConvLayer, ...] = (
+    (512, 10, 5),
+    (512, 3, 2),
+    (512, 3, 2),
+    (512, 3, 2),
+    (512, 3, 2),
+    (512, 2, 2),
+    (512, 2, 2),
+)
+
+
+class FeatureEncoderSpec(Spec):
+    """The convolutional feature encoder: waveform to one frame per 20 ms (wav2vec 2.0, section 2)."""
+
+    conv_layers: tuple[ConvLayer, ...] = Field(default=BASE_CONV_LAYERS, min_length=1)
+    """Blocks as [channels, kernel, stride] (reference: `conv_feature_layers`)."""
+    norm: Literal["group_norm", "layer_norm"] = "group_norm"
+    """`group_norm`: one GroupNorm over time after the first block (Base, reference mode `default`);
+    `layer_norm`: LayerNorm over channels in every block (Large, reference mode `layer_norm`)."""
+    bias: bool = False
+    """Bias of the convolutions (reference: `conv_bias`)."""
+    gradient_scale: Probability = 0.1
+    """Factor on gradients that flow into the feature encoder; 0 freezes it (reference: `feature_grad_mult`)."""
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the frames it puts out."""
+        return self.conv_layers[-1][0]
+
+    @property
+    def stride_samples(self) -> int:
+        """Samples from one frame to the next."""
+        product = 1
+        for _, _, stride in self.conv_layers:
+            product *= stride
+        return product
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames T that a waveform of S samples gives; 0 when it is shorter than the receptive field."""
+        length = num_samples
+        for _, kernel, stride in self.conv_layers:
+            length = (length - kernel) // stride + 1 if length >= kernel else 0
+        return length
+
+
+class HourglassSpec(Spec):
+    """The Hourglass Transformer: middle layers run on a shortened sequence (Nawrot et al. 2021, section 2)."""
+
+    pre_layers: PositiveInt = 2
+    """Layers before shortening, at full length."""
+    middle_layers: PositiveInt = 8
+    """Layers on the shortened sequence."""
+    post_layers: PositiveInt = 2
+    """Layers after upsampling, at full length."""
+    shorten_factor: int = 4
+    """How many frames become one (k in the paper)."""
+    resample: Literal["naive", "linear"] = "naive"
+    """`naive`: average pooling and repetition; `linear`: learned projections (reference: `hourglass_resample`)."""
+
+    @field_validator("shorten_factor")
+    @classmethod
+    def _factor_shortens(cls, value: int) -> int:
+        if value < 2:
+            raise ValueError(
+                f"{value} does not shorten anything: use 2 or more, or `hourglass: null` for a plain encoder"
+            )
+        if value > 64:
+            raise ValueError(
+                f"{value} frames in one is {value * 20} ms of speech: the limit is 64; published factors are 2 to 6"
+            )
+        return value
+
+    @property
+    def layers(self) -> int:
+        """All layers of the encoder."""
+        return self.pre_layers + self.middle_layers + self.post_layers
+
+
+class EncoderSpec(Spec):
+    """The context network: positional convolution and Transformer layers."""
+
+    layers: PositiveInt = 12
+    """Transformer layers, those of the Hourglass included."""
+    dim: PositiveInt = 768
+    """Model dimension D (reference: `encoder_embed_dim`)."""
+    ffn_dim: PositiveInt = 3072
+    """Inner dimension of the feed-forward blocks."""
+    heads: PositiveInt = 12
+    """Attention heads."""
+    norm_first: bool = False
+    """Pre-norm layers (Large) instead of post-norm (reference: `layer_norm_first`)."""
+    position_kernel: PositiveInt = 128
+    """Kernel of the positional convolution, in frames (reference: `conv_pos`)."""
+    position_groups: PositiveInt = 16
+    """Groups of the positional convolution (reference: `conv_pos_groups`)."""
+    hourglass: HourglassSpec | None = HourglassSpec()
+    """Shortening of the middle layers, or null for a plain stack."""
+    dropout: DropProbability = 0.1
+    """Dropout after attention, after the feed-forward block and after the positional convolution."""
+    attention_dropout: DropProbability = 0.1
+    """Dropout on attention weights."""
+    activation_dropout: DropProbability = 0.0
+    """Dropout inside the feed-forward block, after its activation."""
+    layer_drop: DropProbability = 0.05
+    """Probability that a layer is skipped for a micro-batch in training (LayerDrop)."""
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> EncoderSpec:
+        if self.dim % self.heads:
+            near = [h for h in range(1, self.dim + 1) if self.dim % h == 0]
+            best = min(near, key=lambda h: abs(h - self.heads))
+            raise ValueError(
+                f"heads: {self.heads} does not divide dim: {self.dim}; use a divisor such as heads: {best}"
+            )
+        if self.dim % self.position_groups:
+            raise ValueError(
+                f"position_groups: {self.position_groups} does not divide dim: {self.dim}; use a divisor of dim"
+            )
+        if self.hourglass is None:
+            return self
+        if self.hourglass.layers != self.layers:
+            h = self.hourglass
+            raise ValueError(
+                f"hourglass: {h.pre_layers} + {h.middle_layers} + {h.post_layers} = {h.layers} layers, but "
+                f"layers: {self.layers}; set layers: {h.layers} or change pre/middle/post_layers"
+            )
+        if self.norm_first:
+            raise ValueError(
+                "hourglass with norm_first: true is not defined (the reference knows post-norm only); "
+                "use norm_first: false, or hourglass: null"
+            )
+        return self
+
+
+class QuantizerSpec(Spec):
+    """The Gumbel product quantizer of the targets (wav2vec 2.0, section 2)."""
+
+    codebooks: PositiveInt = 2
+    """Codebooks G (reference: `latent_groups`)."""
+    entries: int = Field(default=320, ge=2)
+    """Entries V of each codebook (reference: `latent_vars`)."""
+    dim: PositiveInt | None = None
+    """Dimension of the concatenated codes; null means `final_dim` (reference: `latent_dim`)."""
+    temperature_start: float = Field(default=2.0, gt=0.0)
+    """Gumbel-softmax temperature at the first update."""
+    temperature_stop: float = Field(default=0.5, gt=0.0)
+    """Its floor."""
+    temperature_decay: float = Field(default=0.999995, gt=0.0, le=1.0)
+    """Its factor per update."""
+
+    @model_validator(mode="after")
+    def _temperature_falls(self) -> QuantizerSpec:
+        if self.temperature_stop > self.temperature_start:
+            raise ValueError(
+                f"temperature_stop: {self.temperature_stop} is above temperature_start: {self.temperature_start}; "
+                "the temperature only falls, so use a stop at or below the start"
+            )
+        return self
+
+
+class MaskingSpec(Spec):
+    """Span masking of frames (wav2vec 2.0, section 3.1) and of channels (fine-tuning)."""
+
+    probability: Probability = 0.65
+    """Share of frames chosen as span starts times the span length; spans overlap (reference: `mask_prob`)."""
+    length_frames: PositiveInt = 10
+    """Span length in frames (reference: `mask_length`)."""
+    channel_probability: Probability = 0.0
+    """The same for channels (reference: `mask_channel_prob`)."""
+    channel_length: PositiveInt = 64
+    """Span length in channels (reference: `mask_channel_length`)."""
+
+
+class ModelSpec(Spec):
+    """A wav2vec 2.0 model. The defaults are Base with the Hourglass [2, (8, 4), 2]."""
+
+    feature_encoder: FeatureEncoderSpec = FeatureEncoderSpec()
+    """Waveform to frames."""
+    encoder: EncoderSpec = EncoderSpec()
+    """Frames to context vectors."""
+    quantizer: QuantizerSpec = QuantizerSpec()
+    """Frames to discrete targets."""
+    masking: MaskingSpec = MaskingSpec()
+    """What is hidden from the encoder."""
+    final_dim: PositiveInt = 256
+    """Dimension in which context and target are compared."""
+    dropout_input: DropProbability = 0.1
+    """Dropout on the encoder's input."""
+    dropout_features: DropProbability = 0.1
+    """Dropout on the frames that become targets."""
+    normalize_waveform: bool = False
+    """Scale each utterance to zero mean and unit variance (Large; reference: `normalize`)."""
+    sample_rate: Literal[16000] = 16000
+    """Samples per second. Every published recipe is defined at 16 kHz."""
+
+    @model_validator(mode="after")
+    def _codes_split_evenly(self) -> ModelSpec:
+        dim = self.quantizer.dim or self.final_dim
+        if dim % self.quantizer.codebooks:
+            raise ValueError(
+                f"quantizer.codebooks: {self.quantizer.codebooks} does not divide the code dimension {dim} "
+                "(quantizer.dim, or final_dim when that is null); use a multiple"
+            )
+        return self
+
+    @property
+    def code_dim(self) -> int:
+        """Dimension of the concatenated code vectors."""
+        return self.quantizer.dim or self.final_dim
+
+
+class ContrastiveLossSpec(Spec):
+    """The pre-training objective (wav2vec 2.0, equations 2 to 4)."""
+
+    negatives: PositiveInt = 100
+    """Distractors N per masked frame, from other masked frames of the same utterance."""
+    logit_temperature: float = Field(default=0.1, gt=0.0)
+    """Divisor of the cosine similarities (kappa; reference: `logit_temp`)."""
+    diversity_weight: float = Field(default=0.1, ge=0.0)
+    """Weight of the codebook diversity loss (alpha)."""
+    features_penalty_weight: float = Field(default=10.0, ge=0.0)
+    """Weight of the mean square of the feature encoder's output (reference: second `loss_weights`)."""
