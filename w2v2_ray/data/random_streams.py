@@ -32,6 +32,8 @@ class Purpose(enum.Enum):
     """Skipped layers; position: micro-batch."""
     STEP = "step"
     """torch's generators during a forward pass (dropout, Gumbel noise); position: micro-batch."""
+    SPEECH = "speech"
+    """Words and voices of synthesised speech; position: what is drawn, utterance, attempt."""
 
 
 @dataclass(frozen=True)

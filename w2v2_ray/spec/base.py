@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+
+
+class Finding(NamedTuple):
+    """One broken rule, or one piece of advice, about several fields together."""
+
+    message: str
+    """The values, the limit and the remedy."""
+    keys: tuple[str, ...]
+    """The fields concerned, dotted, relative to the spec that states the rule; the one to point at first."""
+
+
+class BrokenRulesError(ValueError):
+    """All rules that one spec breaks, so that its user sees them at once."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__("; ".join(finding.message for finding in findings))
+        self.findings = findings
+
+
+def largest_divisor(number: int, *, at_most: int) -> int:
+    """The largest divisor of a number that is not above a limit; quick for any number a user may type."""
+    best, small = 1, 1
+    while small * small <= number:
+        if number % small == 0:
+            best = max(best, *(d for d in (small, number // small) if d <= at_most), 1)
+        small += 1
+        if small > 1_000_000:  # a virtual world of 10^12 sub-batches needs no better advice
+            break
+    return best
 
 
 class Spec(BaseModel):
@@ -16,23 +45,31 @@ class Spec(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         allow_inf_nan=False,
-        # `4.5` is never meant as the integer 4, nor "yes" as a number.
         coerce_numbers_to_str=False,
     )
 
+    def broken_rules(self) -> Iterator[Finding]:
+        """Rules between fields that this spec breaks. Subclasses yield theirs; a spec that yields any is refused."""
+        yield from ()
 
-class SpecWarning(UserWarning):
-    """A valid spec that is known to cost its user a night."""
+    def advice(self) -> Iterator[Finding]:
+        """What is legal here but known to cost its user a night. `validate` prints it; nothing fails."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        findings = tuple(self.broken_rules())
+        if findings:
+            raise BrokenRulesError(findings)
+        return self
 
 
-def advise(message: str) -> None:
-    """Report something legal but unwise. `validate` collects these; libraries see a Python warning."""
-    warnings.warn(message, SpecWarning, stacklevel=3)
-
-
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-DropProbability = Annotated[float, Field(ge=0.0, lt=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+# Strict, because pydantic would otherwise read `layers: true` as 1 and "4" as 4.
+Int = Annotated[int, Strict()]
+Float = Annotated[float, Strict()]
+Probability = Annotated[Float, Field(ge=0.0, le=1.0)]
+DropProbability = Annotated[Float, Field(ge=0.0, lt=1.0)]
+PositiveInt = Annotated[Int, Field(ge=1)]
+NonNegativeInt = Annotated[Int, Field(ge=0)]
+PositiveFloat = Annotated[Float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[Float, Field(ge=0.0)]

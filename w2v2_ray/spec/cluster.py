@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from collections.abc import Iterator
 
-from w2v2_ray.spec.base import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec
+from w2v2_ray.spec.base import Finding, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec
 
 
 class ElasticSpec(Spec):
@@ -15,14 +15,14 @@ class ElasticSpec(Spec):
     max_workers: PositiveInt = 1
     """The run never asks for more."""
 
-    @model_validator(mode="after")
-    def _range(self) -> ElasticSpec:
+    def broken_rules(self) -> Iterator[Finding]:
+        """The range must not be empty."""
         if self.min_workers > self.max_workers:
-            raise ValueError(
+            yield Finding(
                 f"min_workers: {self.min_workers} is above max_workers: {self.max_workers}; "
-                f"use max_workers: {self.min_workers} for a fixed size"
+                f"use max_workers: {self.min_workers} for a fixed size",
+                ("min_workers", "max_workers"),
             )
-        return self
 
 
 class WorkerSpec(Spec):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from w2v2_ray.spec.base import PositiveInt, Spec
+from w2v2_ray.spec.base import Finding, PositiveInt, Spec, largest_divisor
 
 
 class DatasetRef(Spec):
     """One dataset made by `w2v2-ray prepare`."""
 
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, examples=["datasets/train"])
     """Folder or URI that holds `dataset.json`."""
     repeat: PositiveInt = 1
     """How often each of its utterances counts within an epoch."""
@@ -29,7 +30,7 @@ def _as_refs(value: Any) -> Any:
 class DataSpec(Spec):
     """Datasets to train and validate on."""
 
-    train: tuple[DatasetRef, ...] = Field(min_length=1)
+    train: tuple[DatasetRef, ...] = Field(min_length=1, examples=["datasets/train"])
     """Training datasets, concatenated; a path alone is short for {path: ...}."""
     validation: tuple[DatasetRef, ...] = ()
     """Held-out datasets; empty means no validation."""
@@ -63,26 +64,27 @@ class BatchSpec(Spec):
     max_samples: PositiveInt = 250_000
     """Longer utterances are cropped to this at a random place (reference: `max_sample_size`)."""
 
-    @model_validator(mode="after")
-    def _numbers_fit(self) -> BatchSpec:
+    def broken_rules(self) -> Iterator[Finding]:
+        """Micro-batches must divide an update, and the longest utterance must fit a sub-batch."""
         if self.sub_batches_per_update % self.concat:
-            divisors = [c for c in range(1, self.sub_batches_per_update + 1) if self.sub_batches_per_update % c == 0]
-            below = max(c for c in divisors if c <= self.concat)
-            raise ValueError(
+            below = largest_divisor(self.sub_batches_per_update, at_most=self.concat)
+            yield Finding(
                 f"concat: {self.concat} does not divide sub_batches_per_update: {self.sub_batches_per_update}; "
-                f"use a divisor such as concat: {below}"
+                f"use a divisor such as concat: {below}",
+                ("concat", "sub_batches_per_update"),
             )
         if self.min_samples > self.max_samples:
-            raise ValueError(
+            yield Finding(
                 f"min_samples: {self.min_samples} is above max_samples: {self.max_samples}; "
-                "no utterance could be used: lower min_samples or raise max_samples"
+                "no utterance could be used: lower min_samples or raise max_samples",
+                ("min_samples", "max_samples"),
             )
         if self.max_tokens < self.max_samples:
-            raise ValueError(
+            yield Finding(
                 f"max_tokens: {self.max_tokens} is below max_samples: {self.max_samples}; the longest utterance would "
-                f"not fit any sub-batch: use max_tokens: {self.max_samples} or more"
+                f"not fit any sub-batch: use max_tokens: {self.max_samples} or more",
+                ("max_tokens", "max_samples"),
             )
-        return self
 
     @property
     def micro_batches_per_update(self) -> int:

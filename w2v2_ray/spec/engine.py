@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from w2v2_ray.spec.base import PositiveFloat, PositiveInt, Spec
+from w2v2_ray.spec.base import Finding, Int, PositiveFloat, PositiveInt, Spec
 
 
 class LossScaleSpec(Spec):
@@ -18,6 +19,14 @@ class LossScaleSpec(Spec):
     """Updates without overflow before the scale doubles."""
     minimum: PositiveFloat = 1e-4
     """Floor below which the run is stopped."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """The scale starts at or above its floor."""
+        if self.minimum > self.initial:
+            yield Finding(
+                f"minimum: {self.minimum:g} is above initial: {self.initial:g}; use a minimum at or below the start",
+                ("minimum", "initial"),
+            )
 
 
 class EngineSpec(Spec):
@@ -33,17 +42,20 @@ class EngineSpec(Spec):
     """Used by fp16 alone."""
     activation_checkpointing: bool = False
     """Recompute Transformer layers in the backward pass: less memory, about a third more time."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: Int | None = Field(default=None, ge=1)
     """CPU threads per worker (OMP_NUM_THREADS); null divides the node's cores among its workers."""
 
-    @model_validator(mode="after")
-    def _precision_fits(self) -> EngineSpec:
+    def broken_rules(self) -> Iterator[Finding]:
+        """Precision must suit the device and the ZeRO stage."""
         if self.precision == "fp16" and self.device == "cpu":
-            raise ValueError("precision: fp16 cannot train on device: cpu; use bf16 or fp32, or device: cuda")
+            yield Finding(
+                "precision: fp16 cannot train on device: cpu; use bf16 or fp32, or device: cuda",
+                ("precision", "device"),
+            )
         if self.zero_stage == 0 and self.precision != "fp32":
-            raise ValueError(
+            yield Finding(
                 f"zero_stage: 0 with precision: {self.precision} would accumulate gradients in {self.precision} "
                 "(DeepSpeed keeps no fp32 accumulator there); use zero_stage: 1, which costs nothing on one worker, "
-                "or precision: fp32"
+                "or precision: fp32",
+                ("zero_stage", "precision"),
             )
-        return self

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field
 
-from w2v2_ray.spec.base import NonNegativeInt, PositiveInt, Spec, advise
+from w2v2_ray.spec.base import Finding, NonNegativeInt, PositiveInt, Spec, largest_divisor
 from w2v2_ray.spec.cluster import ElasticSpec, FailureSpec, WorkerSpec
 from w2v2_ray.spec.data import BatchSpec, DataSpec
 from w2v2_ray.spec.engine import EngineSpec
@@ -54,8 +55,9 @@ class LoggingSpec(Spec):
 class _TrainJob(Spec):
     """What every training job has."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
-    """Name of the run: its folder under `storage_path`. Letters, digits, dot, dash, underscore."""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["my-run"])
+    """Name of the run: its folder under `storage_path`. Write letters, digits, dot, dash and underscore,
+    128 at most, the first a letter or digit."""
     storage_path: str = "runs"
     """Folder or URI in which runs live."""
     seed: NonNegativeInt = 1
@@ -83,37 +85,52 @@ class _TrainJob(Spec):
     logging: LoggingSpec = LoggingSpec()
     """Metrics and traces."""
 
-    @model_validator(mode="after")
-    def _schedule_fits(self) -> _TrainJob:
+    def broken_rules(self) -> Iterator[Finding]:
+        """Rules between the parts of any training job."""
+        yield from self._schedule_rules()
+        yield from self._resource_rules()
+
+    def _schedule_rules(self) -> Iterator[Finding]:
         schedule = self.optim.schedule
         ramp = schedule.warmup_updates + schedule.hold_updates
         if schedule.warmup_updates >= self.updates:
-            raise ValueError(
+            yield Finding(
                 f"optim.schedule.warmup_updates: {schedule.warmup_updates} is not below updates: {self.updates}; the "
-                f"learning rate would never reach its peak: use {max(self.updates * 8 // 100, 0)} (8 % as published)"
+                f"learning rate would never reach its peak: use {self.updates * 8 // 100} (8 % as published)",
+                ("optim.schedule.warmup_updates", "updates"),
             )
-        if ramp > self.updates:
-            raise ValueError(
+        elif ramp > self.updates:
+            yield Finding(
                 f"optim.schedule: warmup_updates + hold_updates = {ramp} is above updates: {self.updates}; "
-                "lower hold_updates"
+                f"use hold_updates: {self.updates - schedule.warmup_updates} or less",
+                ("optim.schedule.hold_updates", "updates", "optim.schedule.warmup_updates"),
             )
-        return self
 
-    @model_validator(mode="after")
-    def _device_fits(self) -> _TrainJob:
-        if self.engine.precision == "fp16" and self.worker.gpus == 0:
-            raise ValueError(
-                "engine.precision: fp16 needs a GPU but worker.gpus: 0; use bf16 or fp32, or worker.gpus: 1"
+    def _resource_rules(self) -> Iterator[Finding]:
+        if self.engine.precision == "fp16" and self.worker.gpus == 0 and self.engine.device != "cpu":
+            yield Finding(
+                "engine.precision: fp16 needs a GPU but worker.gpus: 0; use bf16 or fp32, or worker.gpus: 1",
+                ("engine.precision", "worker.gpus"),
             )
         if self.engine.device == "cuda" and self.worker.gpus == 0:
-            raise ValueError("engine.device: cuda but worker.gpus: 0; set worker.gpus: 1, or engine.device: auto")
-        if self.elastic.max_workers > self.batch.micro_batches_per_update:
-            raise ValueError(
-                f"elastic.max_workers: {self.elastic.max_workers} is above the {self.batch.micro_batches_per_update} "
-                f"micro-batches of an update (batch.sub_batches_per_update: {self.batch.sub_batches_per_update} / "
-                f"batch.concat: {self.batch.concat}); the others would idle: lower concat or max_workers"
+            yield Finding(
+                "engine.device: cuda but worker.gpus: 0; set worker.gpus: 1, or engine.device: auto",
+                ("engine.device", "worker.gpus"),
             )
-        return self
+        workers, batch = self.elastic.max_workers, self.batch
+        if workers > batch.micro_batches_per_update:
+            concat = largest_divisor(batch.sub_batches_per_update, at_most=batch.sub_batches_per_update // workers or 1)
+            remedy = (
+                f"use batch.concat: {concat}, or elastic.max_workers: {batch.micro_batches_per_update}"
+                if workers <= batch.sub_batches_per_update
+                else f"use elastic.max_workers: {batch.micro_batches_per_update} or less"
+            )
+            yield Finding(
+                f"elastic.max_workers: {workers} is above the {batch.micro_batches_per_update} micro-batches of an "
+                f"update (batch.sub_batches_per_update: {batch.sub_batches_per_update} / concat: {batch.concat}); "
+                f"the others would idle: {remedy}",
+                ("elastic.max_workers", "batch.concat", "batch.sub_batches_per_update"),
+            )
 
 
 class PretrainJob(_TrainJob):
@@ -125,31 +142,32 @@ class PretrainJob(_TrainJob):
     loss: ContrastiveLossSpec = ContrastiveLossSpec()
     """The objective."""
 
-    @model_validator(mode="after")
-    def _crops_are_maskable(self) -> PretrainJob:
-        frames = self.model.feature_encoder.num_frames(self.batch.min_samples)
-        needed = self.model.masking.length_frames + 1
-        if frames < needed:
-            raise ValueError(
+    def broken_rules(self) -> Iterator[Finding]:
+        """The shortest crop must have room for a masked span and a frame beside it."""
+        yield from super().broken_rules()
+        encoder, length = self.model.feature_encoder, self.model.masking.length_frames
+        frames = encoder.num_frames(self.batch.min_samples)
+        if frames < length + 1:
+            yield Finding(
                 f"batch.min_samples: {self.batch.min_samples} gives {frames} frames, fewer than one masked span and a "
-                f"frame beside it ({needed}); use min_samples: {(needed + 2) * self.model.feature_encoder.stride_samples}"
-                " or more, or shorter masking.length_frames"
+                f"frame beside it ({length + 1}); use min_samples: {(length + 3) * encoder.stride_samples} or more, or "
+                "a shorter model.masking.length_frames",
+                ("batch.min_samples", "model.masking.length_frames", "model.feature_encoder.conv_layers"),
             )
-        return self
 
-    @model_validator(mode="after")
-    def _stable_batch(self) -> PretrainJob:
+    def advice(self) -> Iterator[Finding]:
+        """Too little audio in an update (reference section 4)."""
         sizes = [dim for dim in PUBLISHED_AUDIO_S_PER_UPDATE if dim <= self.model.encoder.dim]
         published_s = PUBLISHED_AUDIO_S_PER_UPDATE[max(sizes)] if sizes else 0.0
         if self.audio_s_per_update < published_s:
-            advise(
+            yield Finding(
                 f"batch: an update sees at most {self.audio_s_per_update:.0f} s of audio (sub_batches_per_update: "
                 f"{self.batch.sub_batches_per_update} x max_tokens: {self.batch.max_tokens}); the published recipe for "
                 f"this model size has {published_s:.0f} s, and with less the loss is known to stay at 6.66 bits or the "
                 "codebooks to collapse (fairseq issues 3661, 3687, 3718, 3744): raise sub_batches_per_update; "
-                "that costs time per update, not memory"
+                "that costs time per update, not memory",
+                ("batch.sub_batches_per_update", "batch.max_tokens"),
             )
-        return self
 
     @property
     def audio_s_per_update(self) -> float:
@@ -157,15 +175,15 @@ class PretrainJob(_TrainJob):
         return self.batch.sub_batches_per_update * self.batch.max_tokens / self.model.sample_rate
 
 
-JobSpec = Annotated[PretrainJob, Field(discriminator="kind")]
-"""Any job. `finetune` and `sweep` join this union as further kinds."""
+JOB_KINDS: dict[str, type[PretrainJob]] = {"pretrain": PretrainJob}
+"""The models that `kind` chooses between. `finetune` and `sweep` join them as further kinds."""
 
 
 def parse_job(document: dict[str, Any]) -> PretrainJob:
-    """Validate a plain mapping, presets already applied.
+    """Validate a plain mapping, presets already applied; `loading.load_job` reads files and explains errors.
 
     Raises:
-        pydantic.ValidationError: When any field is wrong; all errors at once.
+        pydantic.ValidationError: When any field is wrong.
+        KeyError: When `kind` is missing or unknown.
     """
-    job: PretrainJob = TypeAdapter(JobSpec).validate_python(document)
-    return job
+    return JOB_KINDS[document["kind"]].model_validate(document)

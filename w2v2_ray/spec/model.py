@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from w2v2_ray.spec.base import DropProbability, PositiveInt, Probability, Spec
+from w2v2_ray.spec.base import DropProbability, Finding, Float, Int, PositiveInt, Probability, Spec, largest_divisor
 
 ConvLayer = tuple[PositiveInt, PositiveInt, PositiveInt]
 
@@ -64,7 +65,7 @@ class HourglassSpec(Spec):
     """Layers on the shortened sequence."""
     post_layers: PositiveInt = 2
     """Layers after upsampling, at full length."""
-    shorten_factor: int = 4
+    shorten_factor: Int = 4
     """How many frames become one (k in the paper)."""
     resample: Literal["naive", "linear"] = "naive"
     """`naive`: average pooling and repetition; `linear`: learned projections (reference: `hourglass_resample`)."""
@@ -73,12 +74,10 @@ class HourglassSpec(Spec):
     @classmethod
     def _factor_shortens(cls, value: int) -> int:
         if value < 2:
-            raise ValueError(
-                f"{value} does not shorten anything: use 2 or more, or `hourglass: null` for a plain encoder"
-            )
+            raise ValueError("does not shorten anything: use 2 or more, or `hourglass: null` for a plain encoder")
         if value > 64:
             raise ValueError(
-                f"{value} frames in one is {value * 20} ms of speech: the limit is 64; published factors are 2 to 6"
+                f"{value * 20} ms of speech in one frame; the limit is 64: use 64 or less (published factors: 2 to 6)"
             )
         return value
 
@@ -116,32 +115,31 @@ class EncoderSpec(Spec):
     layer_drop: DropProbability = 0.05
     """Probability that a layer is skipped for a micro-batch in training (LayerDrop)."""
 
-    @model_validator(mode="after")
-    def _shapes_fit(self) -> EncoderSpec:
-        if self.dim % self.heads:
-            near = [h for h in range(1, self.dim + 1) if self.dim % h == 0]
-            best = min(near, key=lambda h: abs(h - self.heads))
-            raise ValueError(
-                f"heads: {self.heads} does not divide dim: {self.dim}; use a divisor such as heads: {best}"
-            )
-        if self.dim % self.position_groups:
-            raise ValueError(
-                f"position_groups: {self.position_groups} does not divide dim: {self.dim}; use a divisor of dim"
-            )
+    def broken_rules(self) -> Iterator[Finding]:
+        """Heads and groups must divide the dimension; the Hourglass must use every layer, post-norm."""
+        for key, count in (("heads", self.heads), ("position_groups", self.position_groups)):
+            if self.dim % count:
+                near = largest_divisor(self.dim, at_most=count)
+                yield Finding(
+                    f"{key}: {count} does not divide dim: {self.dim}; use a divisor such as {key}: {near}",
+                    (key, "dim"),
+                )
         if self.hourglass is None:
-            return self
-        if self.hourglass.layers != self.layers:
-            h = self.hourglass
-            raise ValueError(
+            return
+        h = self.hourglass
+        if h.layers != self.layers:
+            parts = ("pre_layers", "middle_layers", "post_layers")
+            yield Finding(
                 f"hourglass: {h.pre_layers} + {h.middle_layers} + {h.post_layers} = {h.layers} layers, but "
-                f"layers: {self.layers}; set layers: {h.layers} or change pre/middle/post_layers"
+                f"layers: {self.layers}; set layers: {h.layers} or change pre/middle/post_layers",
+                ("layers", *(f"hourglass.{part}" for part in parts), "hourglass"),
             )
         if self.norm_first:
-            raise ValueError(
+            yield Finding(
                 "hourglass with norm_first: true is not defined (the reference knows post-norm only); "
-                "use norm_first: false, or hourglass: null"
+                "use norm_first: false, or hourglass: null",
+                ("norm_first", "hourglass"),
             )
-        return self
 
 
 class QuantizerSpec(Spec):
@@ -149,25 +147,25 @@ class QuantizerSpec(Spec):
 
     codebooks: PositiveInt = 2
     """Codebooks G (reference: `latent_groups`)."""
-    entries: int = Field(default=320, ge=2)
+    entries: Int = Field(default=320, ge=2)
     """Entries V of each codebook (reference: `latent_vars`)."""
     dim: PositiveInt | None = None
     """Dimension of the concatenated codes; null means `final_dim` (reference: `latent_dim`)."""
-    temperature_start: float = Field(default=2.0, gt=0.0)
+    temperature_start: Float = Field(default=2.0, gt=0.0)
     """Gumbel-softmax temperature at the first update."""
-    temperature_stop: float = Field(default=0.5, gt=0.0)
+    temperature_stop: Float = Field(default=0.5, gt=0.0)
     """Its floor."""
-    temperature_decay: float = Field(default=0.999995, gt=0.0, le=1.0)
+    temperature_decay: Float = Field(default=0.999995, gt=0.0, le=1.0)
     """Its factor per update."""
 
-    @model_validator(mode="after")
-    def _temperature_falls(self) -> QuantizerSpec:
+    def broken_rules(self) -> Iterator[Finding]:
+        """The temperature only falls."""
         if self.temperature_stop > self.temperature_start:
-            raise ValueError(
+            yield Finding(
                 f"temperature_stop: {self.temperature_stop} is above temperature_start: {self.temperature_start}; "
-                "the temperature only falls, so use a stop at or below the start"
+                "the temperature only falls, so use a stop at or below the start",
+                ("temperature_stop", "temperature_start"),
             )
-        return self
 
 
 class MaskingSpec(Spec):
@@ -205,15 +203,15 @@ class ModelSpec(Spec):
     sample_rate: Literal[16000] = 16000
     """Samples per second. Every published recipe is defined at 16 kHz."""
 
-    @model_validator(mode="after")
-    def _codes_split_evenly(self) -> ModelSpec:
-        dim = self.quantizer.dim or self.final_dim
-        if dim % self.quantizer.codebooks:
-            raise ValueError(
-                f"quantizer.codebooks: {self.quantizer.codebooks} does not divide the code dimension {dim} "
-                "(quantizer.dim, or final_dim when that is null); use a multiple"
+    def broken_rules(self) -> Iterator[Finding]:
+        """Every codebook gives an equal part of the code."""
+        codebooks, source = self.quantizer.codebooks, "final_dim" if self.quantizer.dim is None else "quantizer.dim"
+        if self.code_dim % codebooks:
+            yield Finding(
+                f"quantizer.codebooks: {codebooks} does not divide {source}: {self.code_dim}, the dimension of the "
+                f"codes; use a divisor such as {largest_divisor(self.code_dim, at_most=codebooks)}",
+                ("quantizer.codebooks", source),
             )
-        return self
 
     @property
     def code_dim(self) -> int:
@@ -226,9 +224,9 @@ class ContrastiveLossSpec(Spec):
 
     negatives: PositiveInt = 100
     """Distractors N per masked frame, from other masked frames of the same utterance."""
-    logit_temperature: float = Field(default=0.1, gt=0.0)
+    logit_temperature: Float = Field(default=0.1, gt=0.0)
     """Divisor of the cosine similarities (kappa; reference: `logit_temp`)."""
-    diversity_weight: float = Field(default=0.1, ge=0.0)
+    diversity_weight: Float = Field(default=0.1, ge=0.0)
     """Weight of the codebook diversity loss (alpha)."""
-    features_penalty_weight: float = Field(default=10.0, ge=0.0)
+    features_penalty_weight: Float = Field(default=10.0, ge=0.0)
     """Weight of the mean square of the feature encoder's output (reference: second `loss_weights`)."""

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner
+
+from w2v2_ray import __version__
+from w2v2_ray.cli.app import app
+from w2v2_ray.errors import RunFailedError
+from w2v2_ray.orchestration.ingest import prepare_dataset
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+BASE = str(REPOSITORY / "jobs" / "pretrain_base.yaml")
+BAD = "kind: pretrain\nname: x\ndata: {train: a}\nseed: -1\nbatch: {concat: 7}\n"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "audio").mkdir()
+    rng = np.random.default_rng(0)
+    for i, seconds in enumerate([0.5, *[2.5] * 12, *[4.0] * 6, 12.0]):
+        soundfile.write(folder / "audio" / f"{i}.wav", 0.1 * rng.standard_normal(round(seconds * 16_000)), 16_000)
+    prepare_dataset(folder / "audio", folder / "dataset")
+    return folder / "dataset"
+
+
+@pytest.fixture
+def job(tmp_path, dataset):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"kind: pretrain\npreset: tiny\nname: x\ndata: {{train: '{dataset}'}}\nelastic: {{max_workers: 3}}\n"
+    )
+    return path
+
+
+def test_validate_accepts_a_good_job_with_a_summary():
+    result = run("validate", BASE)
+    assert result.exit_code == 0
+    assert "95,044,608 parameters" in result.stdout
+
+
+def test_validate_reports_every_mistake_and_exits_2(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(BAD)
+    result = run("validate", path, "--set", "optm.lr=1")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "--set optm.lr=1: unknown key `optm`; did you mean `optim`?",
+        f"{path}:4:7: seed: -1: too small: use 0 or more",
+        f"{path}:5:17: batch: concat: 7 does not divide sub_batches_per_update: 64; use a divisor such as concat: 4",
+        "3 mistakes",
+    ]
+
+
+def test_validate_speaks_json(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(BAD)
+    result = run("validate", path, "--json")
+    assert result.exit_code == 2
+    document = json.loads(result.stdout)
+    assert not document["valid"]
+    assert [(error["path"], error["line"]) for error in document["errors"]] == [("seed", 4), ("batch", 5)]
+    path.write_text("[")
+    assert "not valid YAML" in json.loads(run("validate", path, "--json").stdout)["errors"][0]["message"]
+    good = json.loads(run("validate", BASE, "--json").stdout)
+    assert (good["valid"], good["parameters"]) == (True, 95_044_608)
+
+
+def test_validate_warns_on_stderr_without_failing():
+    arguments = ["--set", "batch.sub_batches_per_update=8", "--set", "elastic.max_workers=1"]
+    result = run("validate", BASE, *arguments)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        "warning: --set batch.sub_batches_per_update=8: batch: an update sees at most 700 s"
+    )
+    assert len(json.loads(run("validate", BASE, *arguments, "--json").stdout)["warnings"]) == 1
+
+
+def test_validate_opens_the_datasets_when_asked(job, dataset):
+    assert run("validate", job).exit_code == 0
+    result = run("validate", job, "--check-data")
+    assert result.exit_code == 0
+    assert f"{dataset}: 20 utterances" in result.stdout
+    result = run("validate", job, "--check-data", "--set", "data.validation=[/nowhere/1, /nowhere/2]")
+    assert result.exit_code == 2
+    assert "/nowhere/1" in result.stderr
+    assert "/nowhere/2" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["validate", BASE], ["schema"], ["--help"], ["train", "--help"]])
+def test_light_commands_import_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom w2v2_ray.cli.app import app\n"
+        "try:\n    app(sys.argv[1:])\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'ray', 'pyarrow', 'deepspeed', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_schema_prints_json():
+    result = run("schema", "--kind", "pretrain")
+    assert json.loads(result.stdout)["properties"]["preset"]["enum"] == ["base", "large", "tiny"]
+    assert run("schema", "--kind", "nothing").exit_code == 2
+
+
+def test_plan_prints_what_the_job_will_do(job):
+    result = run("plan", job)
+    assert result.exit_code == 0, result.stderr
+    for text in ("20 utterances", "1 shorter than min_samples: 16000 (1 s)", "1 longer than max_samples", "expected"):
+        assert text in result.stdout
+
+
+def test_plan_speaks_json(job):
+    document = json.loads(run("plan", job, "--json", "--set", "updates=40").stdout)
+    assert document["data"]["utterances"] == 20
+    assert document["data"]["dropped_short"] == 1
+    assert math.isclose(document["data"]["hours"] * 3600, 0.5 + 30 + 24 + 12, rel_tol=1e-6)
+    assert document["epochs"] * document["sub_batches_per_epoch"] == 40 * 8
+    assert [share["workers"] for share in document["workers"]] == [1, 2, 3]
+    assert 0.3 < document["masked_frames_per_update"] / document["frames_per_update"] < 0.5
+
+
+def test_plan_of_a_missing_dataset_is_one_message(job):
+    result = run("plan", job, "--set", "data.train=/nowhere")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_version_is_printed():
+    assert run("--version").stdout == f"w2v2-ray {__version__}\n"
+
+
+def test_a_wrong_option_exits_2_with_a_near_miss():
+    result = run("validte")
+    assert result.exit_code == 2
+    assert "validate" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RunFailedError("the worker died"), 1, "error: the worker died\n"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; a training run continues when the same command is given again\n"),
+    ],
+)
+def test_what_a_command_raises_becomes_an_exit_code_and_a_message(monkeypatch, error, code, message):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr("w2v2_ray.spec.loading.load_job", fail)
+    result = run("validate", BASE)
+    assert (result.exit_code, result.stderr) == (code, message)
+
+
+def test_an_unforeseen_error_is_a_traceback(monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise ZeroDivisionError("bug")
+
+    monkeypatch.setattr("w2v2_ray.spec.loading.load_job", fail)
+    result = run("validate", BASE)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_every_command_has_a_help_text():
+    commands = typer.main.get_command(app).commands
+    assert {"validate", "schema", "plan"} <= set(commands)
+    assert all(command.help for command in commands.values())

@@ -1,0 +1,1 @@
+"""The `w2v2-ray` command; no logic of its own."""

@@ -1,0 +1,85 @@
+"""`w2v2-ray inspect`: what is in a dataset, and is it whole?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from w2v2_ray.data.report import DatasetReport
+
+_BAR_WIDTH = 40
+
+
+def inspect_command(
+    path: Annotated[str, typer.Argument(help="Dataset made by `prepare`: a folder or a URI.", metavar="DATASET")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Compare names and sizes only; do not read every byte for the checksums.")
+    ] = False,
+) -> None:
+    """Verify a dataset's checksums and show hours, utterances, speakers, lengths, codec and fingerprint.
+
+    A truncated, altered or missing shard is named, and the exit code is then 2.
+    """
+    report = inspect_dataset(path, fast=fast)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(report), indent=1))
+        return
+    print_dataset(report)
+
+
+def inspect_dataset(path: str, *, fast: bool) -> DatasetReport:
+    """Open a dataset with the checks asked for, and gather its figures."""
+    from w2v2_ray.data.dataset import SpeechDataset
+    from w2v2_ray.data.report import dataset_report
+
+    dataset = SpeechDataset.open(path, verify="sizes" if fast else "checksums")
+    return dataset_report(dataset, checksums_verified=not fast)
+
+
+def print_dataset(report: DatasetReport) -> None:
+    """Show a report on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    figures = Table.grid(padding=(0, 2))
+    verified = "checksums verified" if report.checksums_verified else "names and sizes verified (--fast)"
+    for name, value in (
+        ("dataset", report.path),
+        ("hours", f"{report.hours:.3f}"),
+        ("utterances", f"{report.utterances:,} ({report.transcribed:,} with a transcript)"),
+        ("speakers", f"{report.speakers:,}"),
+        ("lengths", f"{report.shortest_s:.2f} to {report.longest_s:.2f} s, median {report.median_s:.2f} s"),
+        ("rejected", f"{report.rejected:,} at ingest"),
+        ("codec", f"{report.codec}, {report.sample_rate} Hz mono"),
+        ("shards", f"{report.shards:,}, {report.bytes / 2**20:,.1f} MiB, {verified}"),
+        ("fingerprint", report.fingerprint),
+        ("created by", report.created_by),
+    ):
+        figures.add_row(f"[bold]{name}[/]", value)
+    console.print(figures, highlight=False, soft_wrap=True)
+    console.print(_histogram(report), highlight=False)
+
+
+def _histogram(report: DatasetReport) -> Table:
+    from rich.table import Table
+
+    table = Table(title="lengths", box=None, title_justify="left", title_style="bold")
+    table.add_column("seconds", justify="right")
+    table.add_column("utterances", justify="right")
+    table.add_column("hours", justify="right")
+    table.add_column("")
+    most = max(entry.utterances for entry in report.lengths)
+    for entry in report.lengths:
+        span = f"{entry.from_s:g} - {entry.to_s:g}" if entry.to_s is not None else f"{entry.from_s:g} -"
+        bar = "█" * round(_BAR_WIDTH * entry.utterances / most)
+        table.add_row(span, f"{entry.utterances:,}", f"{entry.hours:.2f}", bar or ("▏" if entry.utterances else ""))
+    return table

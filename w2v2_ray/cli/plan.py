@@ -1,0 +1,99 @@
+"""`w2v2-ray plan`: what a job will do, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from w2v2_ray.cli.options import JobArgument, JsonOption, SetOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from w2v2_ray.engine.run_plan import RunPlan
+    from w2v2_ray.spec.job import PretrainJob
+
+
+def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Read a job's dataset index and print epochs, updates, worker shares, parameters and memory. Trains nothing."""
+    from rich.console import Console
+
+    from w2v2_ray.cli.output import print_json, print_warnings
+    from w2v2_ray.engine.run_plan import make_plan
+    from w2v2_ray.spec.loading import load_job
+
+    loaded = load_job(job, overrides or ())
+    result = make_plan(loaded.job)
+    if as_json:
+        print_json({**result.as_dict(), "warnings": [warning.as_dict() for warning in loaded.warnings]})
+        return
+    print_warnings(loaded.warnings)
+    console = Console(highlight=False, markup=False)
+    console.print(_facts_table(result, loaded.job))
+    console.print(_workers_table(result, loaded.job))
+
+
+def _facts_table(result: RunPlan, job: PretrainJob) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from w2v2_ray.cli.output import readable_bytes, readable_count
+
+    data, batch = result.data, job.batch
+    per_update = f"of {batch.sub_batches_per_update} sub-batches"
+    shortest_s, longest_s = batch.min_samples / job.model.sample_rate, batch.max_samples / job.model.sample_rate
+    rows = [
+        ("audio", f"{data.hours:.2f} h in {data.utterances:,} utterances"),
+        ("kept", f"{data.kept:,} utterances"),
+        (
+            "dropped",
+            f"{data.dropped_short:,} shorter than min_samples: {batch.min_samples} ({shortest_s:g} s)",
+        ),
+        (
+            "cropped",
+            f"{data.cropped_long:,} longer than max_samples: {batch.max_samples} ({longest_s:g} s)",
+        ),
+        ("forwarded per epoch", f"{data.hours_per_epoch:.2f} h after cropping within micro-batches"),
+        ("sub-batches per epoch", readable_count(result.sub_batches_per_epoch)),
+        ("micro-batches per epoch", f"{readable_count(result.micro_batches_per_epoch)} of {batch.concat} sub-batches"),
+        (
+            "updates per epoch",
+            f"{readable_count(result.updates_per_epoch)} {per_update}",
+        ),
+        ("run", f"{result.updates:,} updates, {readable_count(result.epochs)} epochs"),
+        ("audio per update", f"{result.audio_s_per_update:,.0f} s"),
+        ("frames per update", readable_count(round(result.frames_per_update))),
+        ("masked frames per update", f"{readable_count(round(result.masked_frames_per_update))} expected"),
+        ("parameters", f"{result.total_parameters:,}"),
+        ("checkpoint", f"{readable_bytes(result.checkpoint_bytes)} (fp32 weights and Adam moments)"),
+    ]
+    table = Table(title=result.name, show_header=False, title_justify="left", box=SIMPLE)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _workers_table(result: RunPlan, job: PretrainJob) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from w2v2_ray.cli.output import readable_bytes
+
+    engine = job.engine
+    table = Table(
+        title=f"Per worker ({engine.precision}, ZeRO {engine.zero_stage}; estimates without activations)",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("workers", "micro-batches", "efficiency", "weights", "gradients", "optimizer", "sum"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for share in result.workers:
+        low, high = share.min_micro_batches, share.max_micro_batches
+        table.add_row(
+            str(share.workers),
+            str(low) if low == high else f"{low} to {high}",
+            f"{share.efficiency:.0%}",
+            *(readable_bytes(share.weights_bytes), readable_bytes(share.gradients_bytes)),
+            *(readable_bytes(share.optimizer_bytes), readable_bytes(share.state_bytes)),
+        )
+    return table

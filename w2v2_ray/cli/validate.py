@@ -1,0 +1,89 @@
+"""`w2v2-ray validate`: all mistakes of a job spec at once, in under a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from w2v2_ray.cli.options import JobArgument, JsonOption, SetOption
+
+if TYPE_CHECKING:
+    from w2v2_ray.spec.loading import LoadedJob
+
+
+def validate(
+    job: JobArgument,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    check_data: Annotated[
+        bool, typer.Option("--check-data", help="Also open the datasets and check that their files are complete.")
+    ] = False,
+) -> None:
+    """Check a job spec: every mistake with its place, the limit and the remedy. Exit 0 valid, 2 not."""
+    from w2v2_ray.cli.output import print_json, print_warnings
+    from w2v2_ray.errors import UserError
+    from w2v2_ray.spec.diagnostics import InvalidJobError
+    from w2v2_ray.spec.loading import load_job
+
+    try:
+        loaded = load_job(job, overrides or ())
+        datasets = _open_datasets(loaded) if check_data else []
+    except UserError as error:
+        if not as_json:
+            raise
+        diagnostics = error.diagnostics if isinstance(error, InvalidJobError) else ()
+        mistakes = [diagnostic.as_dict() for diagnostic in diagnostics] or [{"message": error.message}]
+        print_json({"valid": False, "errors": mistakes, "warnings": []})
+        raise typer.Exit(error.exit_code) from None
+    if as_json:
+        warnings = [warning.as_dict() for warning in loaded.warnings]
+        print_json({"valid": True, "errors": [], "warnings": warnings, "datasets": datasets, **_facts(loaded)})
+        return
+    print_warnings(loaded.warnings)
+    facts = _facts(loaded)
+    typer.echo(
+        f"{job}: valid\n"
+        f"  {facts['kind']} job {facts['name']}, {facts['updates']:,} updates on "
+        f"{facts['min_workers']} to {facts['max_workers']} workers\n"
+        f"  {facts['parameters']:,} parameters; an update is {facts['sub_batches_per_update']} sub-batches, "
+        f"at most {facts['audio_s_per_update']:,.0f} s of audio"
+    )
+    for entry in datasets:
+        typer.echo(f"  {entry['path']}: {entry['utterances']:,} utterances, {entry['hours']:.2f} h")
+
+
+def _facts(loaded: LoadedJob) -> dict[str, Any]:
+    from w2v2_ray.spec.parameter_count import count_parameters
+
+    job = loaded.job
+    return {
+        "kind": job.kind,
+        "name": job.name,
+        "updates": job.updates,
+        "min_workers": job.elastic.min_workers,
+        "max_workers": job.elastic.max_workers,
+        "parameters": sum(count_parameters(job.model).values()),
+        "sub_batches_per_update": job.batch.sub_batches_per_update,
+        "audio_s_per_update": job.audio_s_per_update,
+    }
+
+
+def _open_datasets(loaded: LoadedJob) -> list[dict[str, Any]]:
+    """Open every dataset of the job; what is wrong with any of them is reported together."""
+    from w2v2_ray.data.dataset import SpeechDataset
+    from w2v2_ray.errors import DatasetError, UserError
+
+    data = loaded.job.data
+    found: list[dict[str, Any]] = []
+    wrong: list[str] = []
+    for ref in dict.fromkeys((*data.train, *data.validation)):
+        try:
+            dataset = SpeechDataset.open(ref.path, "sizes", data.cache_dir, data.cache_bytes)
+        except UserError as error:
+            wrong.append(error.message)
+        else:
+            found.append({"path": ref.path, "utterances": len(dataset), "hours": dataset.hours})
+    if wrong:
+        raise DatasetError("\n".join(wrong))
+    return found

@@ -1,0 +1,250 @@
+"""One audio file to 16 kHz mono int16 samples, or the reason why not.
+
+libsndfile forgives much (a cut WAV or Ogg file simply gets shorter), so truncation is also looked for in the file's
+own structure.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from w2v2_ray.data.codec import Samples
+from w2v2_ray.data.resampling import resample
+from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.errors import AudioError
+
+_RATES_HZ = (1_000, 384_000)
+_MAX_CHANNELS = 64
+_UNKNOWN_RIFF_BYTES = 0x7FFF_F000  # programs that write WAV to a pipe put this or more as the size
+_OGG_TAIL_BYTES = 65_536  # a page is at most 65 307 bytes
+_OGG_LAST_PAGE = 0x04
+_MP3_SLACK_FRAMES = 2 * 1152  # encoders count their padding in different ways
+_PROMISE_SLACK = 0.02  # of a manifest's length: durations in manifests are rounded
+_PROMISE_SLACK_S = 0.1
+_INT16_SCALE = 32768.0
+
+_Mono = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+
+
+class RejectReason(StrEnum):
+    """Why a file is left out; the first word of the `AudioError`."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    WRONG_HEADER = "wrong_header"
+    TRUNCATED = "truncated"
+    NOT_FINITE = "not_finite"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    BAD_TRANSCRIPT = "bad_transcript"
+
+
+@dataclass(frozen=True)
+class DurationLimits:
+    """Which lengths are kept.
+
+    Args:
+        min_s: Shorter audio is rejected.
+        max_s: Longer audio is rejected, before it is decoded.
+    """
+
+    min_s: float = 0.1
+    max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Which part of a file is wanted, and what a manifest promises about it.
+
+    Args:
+        offset_s: Start; None means the whole file, whatever `duration_s` is.
+        duration_s: Length of the part; for a whole file what the manifest says it has.
+        frames: Frames at the file's own rate that the manifest says it has.
+    """
+
+    offset_s: float | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+
+
+WHOLE_FILE = Excerpt()
+
+
+def reject(reason: RejectReason, detail: str) -> AudioError:
+    """The error for a file that is left out."""
+    return AudioError(f"{reason}: {detail}")
+
+
+def load_speech(
+    path: str | os.PathLike[str], limits: DurationLimits | None = None, excerpt: Excerpt = WHOLE_FILE
+) -> Samples:
+    """Decode an audio file, mix it down to mono and resample it to 16 kHz.
+
+    Args:
+        path: Anything libsndfile reads: wav, flac, ogg, mp3, ...
+        limits: Lengths that are kept; None keeps all.
+        excerpt: The part wanted.
+
+    Shape:
+        returns [S]
+
+    Raises:
+        AudioError: The file cannot be used; the message is `reason: detail` with a `RejectReason`.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        rate_hz = file.samplerate
+        start, wanted = _window(file, excerpt)
+        if limits is not None and wanted / rate_hz > limits.max_s:
+            raise reject(
+                RejectReason.TOO_LONG,
+                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s (--max-s, or segment it)",
+            )
+        samples = _to_int16(_read(file, start, wanted), rate_hz)
+    if limits is not None and len(samples) < limits.min_s * SAMPLE_RATE:
+        raise reject(
+            RejectReason.TOO_SHORT, f"{len(samples) / SAMPLE_RATE:.3f} s, the limit is {limits.min_s:g} s (--min-s)"
+        )
+    return samples
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file after looking at what libsndfile would forgive."""
+    try:
+        with path.open("rb") as raw:
+            num_bytes = os.fstat(raw.fileno()).st_size
+            if num_bytes == 0:
+                raise reject(RejectReason.EMPTY, "the file has 0 bytes")
+            _check_riff(raw, num_bytes)
+            _check_ogg(raw, num_bytes)
+    except FileNotFoundError:
+        raise reject(RejectReason.MISSING, "there is no such file") from None
+    except OSError as error:
+        raise reject(RejectReason.UNREADABLE, error.strerror or str(error)) from error
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
+        why = getattr(error, "error_string", str(error))
+        raise reject(RejectReason.WRONG_HEADER, f"not audio that libsndfile knows ({why})") from error
+    with file:
+        if not _RATES_HZ[0] <= file.samplerate <= _RATES_HZ[1] or not 1 <= file.channels <= _MAX_CHANNELS:
+            raise reject(
+                RejectReason.WRONG_HEADER, f"the header says {file.samplerate} Hz and {file.channels} channels"
+            )
+        if file.frames <= 0:
+            raise reject(RejectReason.EMPTY, "the header says 0 samples")
+        yield file
+
+
+def _window(file: soundfile.SoundFile, excerpt: Excerpt) -> tuple[int, int]:
+    """First frame and number of frames to read, checked against what the manifest promises."""
+    total, rate_hz = file.frames, file.samplerate
+    slack = _PROMISE_SLACK_S * rate_hz
+    if excerpt.offset_s is None:
+        promised = excerpt.frames if excerpt.frames is not None else (excerpt.duration_s or 0.0) * rate_hz
+        start, wanted = 0, total
+    else:
+        start = round(excerpt.offset_s * rate_hz)
+        wanted = round(excerpt.duration_s * rate_hz) if excerpt.duration_s is not None else max(0, total - start)
+        promised = start + wanted
+        wanted = min(wanted, total - start)
+    if total < promised * (1 - _PROMISE_SLACK) - slack or (excerpt.offset_s is not None and wanted <= 0):
+        raise reject(
+            RejectReason.TRUNCATED,
+            f"the manifest promises {promised / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
+        )
+    return start, wanted
+
+
+def _read(file: soundfile.SoundFile, start: int, wanted: int) -> _Mono:
+    """Decode frames: int16 where the file holds just that, so that nothing is rounded; float32 otherwise."""
+    exact = file.subtype == "PCM_16" and file.channels == 1
+    try:
+        if start:
+            file.seek(start)
+        decoded = file.read(wanted, dtype="int16" if exact else "float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        if _ends_early(file):
+            raise reject(
+                RejectReason.TRUNCATED, f"the header says {file.frames} samples, the data ends before"
+            ) from error
+        raise reject(RejectReason.UNREADABLE, f"decoding fails ({getattr(error, 'error_string', error)})") from error
+    slack = _MP3_SLACK_FRAMES if file.format in ("MP3", "MPEG") else 0
+    if len(decoded) + slack < wanted:
+        raise reject(RejectReason.TRUNCATED, f"{wanted} samples expected, {len(decoded)} decoded")
+    if len(decoded) == 0:
+        raise reject(RejectReason.EMPTY, "no samples")
+    mono: _Mono = decoded[:, 0]
+    if exact:
+        return mono
+    if not np.isfinite(decoded).all():
+        raise reject(RejectReason.NOT_FINITE, f"{int((~np.isfinite(decoded)).sum())} samples are NaN or infinite")
+    mono = decoded.mean(axis=1, dtype=np.float32)
+    return mono  # noqa: RET504 -- soundfile is untyped, the name carries the type
+
+
+def _ends_early(file: soundfile.SoundFile) -> bool:
+    """Whether the last sample that the header promises cannot be read: damage in the middle leaves it readable."""
+    try:
+        # Opened anew: a decoder that met an error stays in it.
+        with soundfile.SoundFile(file.name) as again:
+            again.seek(file.frames - 1)
+            return len(again.read(1)) == 0
+    except (soundfile.SoundFileError, RuntimeError):
+        return True
+
+
+def _to_int16(mono: _Mono, rate_hz: int) -> Samples:
+    if mono.dtype == np.int16 and rate_hz == SAMPLE_RATE:
+        return mono.astype(np.int16, copy=False)
+    waveform = mono.astype(np.float32) / _INT16_SCALE if mono.dtype == np.int16 else mono.astype(np.float32, copy=False)
+    scaled = np.rint(resample(waveform, rate_hz, SAMPLE_RATE) * _INT16_SCALE)
+    samples: Samples = np.clip(scaled, -_INT16_SCALE, _INT16_SCALE - 1).astype(np.int16)
+    return samples
+
+
+def _check_riff(raw: BinaryIO, num_bytes: int) -> None:
+    """Raise if a WAV file's data chunk is longer than the file."""
+    raw.seek(0)
+    head = raw.read(12)
+    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return
+    position = 12
+    while position + 8 <= num_bytes:
+        raw.seek(position)
+        name, size = struct.unpack("<4sI", raw.read(8))
+        position += 8
+        if name == b"data":
+            if size < _UNKNOWN_RIFF_BYTES and position + size > num_bytes:
+                raise reject(
+                    RejectReason.TRUNCATED,
+                    f"the header says {size} bytes of audio, the file has {num_bytes - position}",
+                )
+            return
+        position += size + size % 2
+    raise reject(RejectReason.TRUNCATED, "the WAV header is there, the audio is not")
+
+
+def _check_ogg(raw: BinaryIO, num_bytes: int) -> None:
+    """Raise if an Ogg file lacks the page that is marked as its last."""
+    raw.seek(0)
+    if raw.read(4) != b"OggS":
+        return
+    raw.seek(max(0, num_bytes - _OGG_TAIL_BYTES))
+    tail = raw.read()
+    page = tail.rfind(b"OggS")
+    if page < 0 or page + 5 >= len(tail) or not tail[page + 5] & _OGG_LAST_PAGE:
+        raise reject(RejectReason.TRUNCATED, "the last page of the Ogg stream is missing")

@@ -1,0 +1,277 @@
+"""Ingest without Ray: writing a shard, and closing a dataset.
+
+A finished shard leaves a note in `.ingest/`; an ingest that was killed finds it and goes on from there. dataset.json
+comes last, so a folder without it is unfinished whatever else it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
+from w2v2_ray.data.index import DatasetIndex
+from w2v2_ray.data.ingest_plan import Reject, ShardResult, ShardTask, ingest_key
+from w2v2_ray.data.integrity import read_manifest
+from w2v2_ray.data.schema import (
+    INDEX_NAME,
+    INGEST_NAME,
+    INGEST_STATE_NAME,
+    MANIFEST_NAME,
+    REJECTS_NAME,
+    SAMPLE_RATE,
+    SCHEMA_VERSION,
+    DatasetManifest,
+    DatasetTotals,
+    FileEntry,
+    ShardEntry,
+    fingerprint_of,
+)
+from w2v2_ray.data.shard import ShardWriter
+from w2v2_ray.data.sources import SourceItem
+from w2v2_ray.data.storage import Location
+from w2v2_ray.errors import AudioError, DatasetError
+
+_LOCK_NAME = "lock"
+
+Progress = Callable[[int], None]
+"""Told how many more items are done."""
+
+
+def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResult:
+    """Write one shard and its note, or find them already there.
+
+    Args:
+        task: What to write.
+        progress: Told after each item.
+
+    Raises:
+        StorageError: The dataset's folder cannot be written to.
+    """
+    finished = _finished(task)
+    if finished is not None:
+        if progress is not None:
+            progress(len(task.items))
+        return finished
+    with _temporary_file(task) as temporary:
+        writer = ShardWriter(temporary, task.settings.codec)
+        num_samples: list[int] = []
+        speakers: set[str] = set()
+        transcribed = 0
+        rejects: list[Reject] = []
+        try:
+            for item in task.items:
+                try:
+                    samples = _load(item, task.settings.limits)
+                except AudioError as error:
+                    rejects.append(_reject(item, error))
+                else:
+                    writer.append(item.id, samples, item.transcript, item.speaker, item.source)
+                    num_samples.append(len(samples))
+                    speakers.update({item.speaker} if item.speaker is not None else ())
+                    transcribed += item.transcript is not None
+                if progress is not None:
+                    progress(1)
+            written = writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+        entry = None
+        if written.rows:
+            entry = ShardEntry(
+                file=task.file,
+                bytes=written.num_bytes,
+                sha256=written.sha256,
+                rows=written.rows,
+                samples=written.samples,
+            )
+            (task.out / task.file).upload(temporary)
+    result = ShardResult(
+        key=task.key,
+        entry=entry,
+        num_samples=tuple(num_samples),
+        speakers=tuple(sorted(speakers)),
+        transcribed=transcribed,
+        rejects=tuple(rejects),
+    )
+    task.note.write_bytes(result.model_dump_json().encode())
+    return result
+
+
+def finished_dataset(out: Location, key: str) -> DatasetManifest | None:
+    """The dataset that is already here, if an equal ingest made it; None if the folder is free or unfinished.
+
+    Raises:
+        DatasetError: The folder holds another dataset, or other files.
+    """
+    names = out.names()
+    if MANIFEST_NAME in names:
+        manifest = read_manifest(out)
+        found = json.loads((out / INGEST_NAME).read_bytes()).get("key") if INGEST_NAME in names else None
+        if found != key:
+            raise DatasetError(
+                f"{out}: already holds a dataset made from another source, files or settings; "
+                "choose another --out, or delete the folder"
+            )
+        return manifest
+    if names and INGEST_STATE_NAME not in names:
+        raise DatasetError(f"{out}: is not empty and holds no dataset ({names[0]}, ...); choose another --out")
+    return None
+
+
+@contextmanager
+def ingest_folder(out: Location) -> Iterator[None]:
+    """Hold the dataset's folder for one ingest and clear what a killed one left half-written.
+
+    Raises:
+        DatasetError: Another ingest is writing there.
+    """
+    state = out / INGEST_STATE_NAME
+    state.make_folder()
+    local = state.local_path
+    if local is None:
+        yield
+        return
+    try:
+        with FileLock(local / _LOCK_NAME).acquire(timeout=0):
+            for left_over in local.parent.glob(".shard-*.tmp"):
+                left_over.unlink(missing_ok=True)
+            yield
+    except Timeout:
+        raise DatasetError(f"{out}: another `w2v2-ray prepare` is writing there; wait for it or stop it") from None
+
+
+def finalise(
+    tasks: Sequence[ShardTask], results: Sequence[ShardResult], out: Location, max_rejects: float
+) -> DatasetManifest:
+    """Write rejects, index and dataset.json, in this order, and forget the notes.
+
+    Args:
+        tasks: The whole plan.
+        results: One for each task, in the same order.
+        out: The dataset's folder.
+        max_rejects: Fraction of items that may be rejected.
+
+    Raises:
+        DatasetError: Too many were rejected, or all; rejects.jsonl then says which and why, and the finished shards
+            stay for the next attempt.
+    """
+    rejects = [reject for result in results for reject in result.rejects]
+    (out / REJECTS_NAME).write_bytes("".join(f"{reject.model_dump_json()}\n" for reject in rejects).encode())
+    _check_rejects(rejects, sum(len(task.items) for task in tasks), out, max_rejects)
+    entries = tuple(result.entry for result in results if result.entry is not None)
+    keep = {entry.file for entry in entries}
+    for name in out.names():
+        if name.startswith("shard-") and name not in keep:
+            (out / name).delete()  # of an earlier plan that was never finished
+    index = DatasetIndex.from_shards(
+        [np.array(result.num_samples, np.int32) for result in results if result.entry is not None]
+    ).to_bytes()
+    (out / INDEX_NAME).write_bytes(index)
+    key = {"key": ingest_key(tasks), "settings": asdict(tasks[0].settings)}
+    (out / INGEST_NAME).write_bytes((json.dumps(key, indent=1) + "\n").encode())
+    codec = tasks[0].settings.codec
+    manifest = DatasetManifest(
+        schema_version=SCHEMA_VERSION,
+        sample_rate=SAMPLE_RATE,
+        codec=codec,
+        fingerprint=fingerprint_of(codec, entries),
+        totals=_totals(entries, results, len(rejects)),
+        index=FileEntry(file=INDEX_NAME, bytes=index.size, sha256=hashlib.sha256(index).hexdigest()),
+        shards=entries,
+        created_by=f"w2v2-ray {version('w2v2-ray')}",
+    )
+    (out / MANIFEST_NAME).write_bytes(manifest.to_json())
+    return manifest
+
+
+def forget_notes(out: Location) -> None:
+    """Remove the notes of a finished ingest."""
+    (out / INGEST_STATE_NAME).delete()
+
+
+def count_reasons(rejects: Sequence[Reject]) -> dict[str, int]:
+    """How many were rejected for each reason, most frequent first."""
+    counts = Counter(reject.reason for reject in rejects)
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _check_rejects(rejects: Sequence[Reject], total: int, out: Location, max_rejects: float) -> None:
+    if not rejects:
+        return
+    reasons = ", ".join(f"{reason} {count}" for reason, count in count_reasons(rejects).items())
+    report = f"{len(rejects)} of {total} files were rejected ({reasons}); see {out / REJECTS_NAME}"
+    if len(rejects) == total:
+        raise DatasetError(f"{out}: no usable audio: {report}")
+    if len(rejects) > max_rejects * total:
+        raise DatasetError(
+            f"{out}: {report}. The limit is --max-rejects {max_rejects:g}: mend the files, or run again with "
+            f"--max-rejects {len(rejects) / total + 0.0005:.3f}; finished shards are kept"
+        )
+
+
+def _totals(entries: Sequence[ShardEntry], results: Sequence[ShardResult], rejected: int) -> DatasetTotals:
+    return DatasetTotals(
+        utterances=sum(entry.rows for entry in entries),
+        samples=sum(entry.samples for entry in entries),
+        audio_bytes=sum(entry.bytes for entry in entries),
+        speakers=len({speaker for result in results for speaker in result.speakers}),
+        transcribed=sum(result.transcribed for result in results),
+        rejected=rejected,
+    )
+
+
+def _load(item: SourceItem, limits: DurationLimits) -> Any:
+    if item.problem is not None:
+        raise AudioError(item.problem)
+    return load_speech(item.path, limits, Excerpt(item.offset_s, item.duration_s, item.frames))
+
+
+def _reject(item: SourceItem, error: AudioError) -> Reject:
+    reason, _, detail = error.message.partition(": ")
+    return Reject(id=item.id, path=item.source, reason=reason, detail=detail)
+
+
+def _finished(task: ShardTask) -> ShardResult | None:
+    """The note of this shard, if an equal task wrote it and the file is there with its size."""
+    if not task.note.exists():
+        return None
+    try:
+        result = ShardResult.model_validate_json(task.note.read_bytes())
+    except ValidationError:
+        return None
+    size = (task.out / task.file).size_bytes()
+    whole = result.entry is None or result.entry.bytes == size
+    return result if whole and result.key == task.key else None
+
+
+@contextmanager
+def _temporary_file(task: ShardTask) -> Iterator[Path]:
+    """A file to write the shard to: beside its place when local, in a temporary folder otherwise."""
+    local = task.out.local_path
+    if local is None:
+        folder = Path(tempfile.mkdtemp(prefix="w2v2-ray-"))
+        try:
+            yield folder / task.file
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    temporary = local / f".{task.file}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""What `inspect` says about a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.schema import SAMPLE_RATE
+
+_BIN_EDGES_S = (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15, 20, 25, 30, 60, 120)
+
+
+@dataclass(frozen=True)
+class LengthBin:
+    """Utterances of one range of lengths.
+
+    Args:
+        from_s: Shortest.
+        to_s: Below this; None for the last bin.
+        utterances: How many.
+        hours: Their audio.
+    """
+
+    from_s: float
+    to_s: float | None
+    utterances: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """A dataset in figures; the fields are those of `inspect --json`."""
+
+    path: str
+    utterances: int
+    hours: float
+    speakers: int
+    transcribed: int
+    rejected: int
+    codec: str
+    sample_rate: int
+    shards: int
+    bytes: int
+    fingerprint: str
+    created_by: str
+    checksums_verified: bool
+    shortest_s: float
+    median_s: float
+    longest_s: float
+    lengths: tuple[LengthBin, ...]
+
+
+def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool) -> DatasetReport:
+    """Gather the figures of an opened dataset; reads its index, not its shards.
+
+    Args:
+        dataset: The dataset.
+        checksums_verified: Whether it was opened with `verify="checksums"`.
+    """
+    totals = dataset.manifest.totals
+    lengths_s = dataset.num_samples / SAMPLE_RATE
+    return DatasetReport(
+        path=dataset.uri,
+        utterances=len(dataset),
+        hours=dataset.hours,
+        speakers=totals.speakers,
+        transcribed=totals.transcribed,
+        rejected=totals.rejected,
+        codec=dataset.manifest.codec,
+        sample_rate=dataset.manifest.sample_rate,
+        shards=len(dataset.manifest.shards),
+        bytes=totals.audio_bytes,
+        fingerprint=dataset.fingerprint,
+        created_by=dataset.manifest.created_by,
+        checksums_verified=checksums_verified,
+        shortest_s=float(lengths_s.min()),
+        median_s=float(np.median(lengths_s)),
+        longest_s=float(lengths_s.max()),
+        lengths=_histogram(lengths_s),
+    )
+
+
+def _histogram(lengths_s: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[LengthBin, ...]:
+    """Bins from the one of the shortest to the one of the longest utterance."""
+    edges = np.array(_BIN_EDGES_S)
+    bins = np.digitize(lengths_s, edges) - 1
+    counts = np.bincount(bins, minlength=len(edges))
+    hours = np.bincount(bins, weights=lengths_s, minlength=len(edges)) / 3600
+    return tuple(
+        LengthBin(
+            from_s=float(edges[index]),
+            to_s=float(edges[index + 1]) if index + 1 < len(edges) else None,
+            utterances=int(counts[index]),
+            hours=float(hours[index]),
+        )
+        for index in range(int(bins.min()), int(bins.max()) + 1)
+    )

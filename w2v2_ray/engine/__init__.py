@@ -1,0 +1,1 @@
+"""The training step, its state and its records. Knows DeepSpeed and nothing of Ray."""

@@ -1,0 +1,285 @@
+"""Where training states are kept: written in the background, committed in one step, verified before use.
+
+A checkpoint is a folder `update-00001000` that holds each worker's share of the state and `checkpoint.json`, a list of
+its files with sizes and checksums. Workers write their shares into a hidden folder and leave a marker each; the first
+worker renames the folder once all markers are there. No collective is involved, so training goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2v2_ray.engine.run_folder import write_text
+from w2v2_ray.errors import CheckpointError, RunFailedError
+from w2v2_ray.spec.job import CheckpointSpec
+
+FORMAT = "w2v2-ray training state"
+FORMAT_VERSION = 1
+MANIFEST = "checkpoint.json"
+_PREFIX = "update-"
+_COMMIT_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class CheckpointManifest:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        update: Updates completed.
+        epoch: Epoch that the next micro-batch belongs to.
+        world_size: Workers that wrote it; for the record only, any number can load it.
+        identity: What must agree for a run to go on: digests of the spec's parts and of the dataset.
+        validation: Held-out measurements at this update, where it was validated.
+        files: Size in bytes and SHA-256 of each file.
+    """
+
+    update: int
+    epoch: int
+    world_size: int
+    identity: dict[str, str]
+    validation: dict[str, float] | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+
+
+def read_manifest(folder: Path) -> CheckpointManifest:
+    """Read `checkpoint.json`.
+
+    Raises:
+        CheckpointError: When it is missing, not ours, or of a newer format.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text())
+        manifest = CheckpointManifest(**content)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: not a checkpoint ({MANIFEST} is missing)") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: unreadable ({error}); use an earlier checkpoint") from error
+    if manifest.format != FORMAT or manifest.format_version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format {manifest.format!r} version {manifest.format_version}, but this release reads "
+            f"{FORMAT!r} up to version {FORMAT_VERSION}; upgrade w2v2-ray"
+        )
+    return manifest
+
+
+def verify(folder: Path) -> CheckpointManifest:
+    """Check every file of a checkpoint against its size and checksum.
+
+    Raises:
+        CheckpointError: Naming the first file that differs.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.exists():
+            raise CheckpointError(f"{path}: missing; use an earlier checkpoint")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise CheckpointError(f"{path}: {size} bytes, expected {expected['bytes']}; use an earlier checkpoint")
+        if _sha256(path) != expected["sha256"]:
+            raise CheckpointError(f"{path}: its checksum differs, the file was altered; use an earlier checkpoint")
+    return manifest
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        folder: `<run>/checkpoints`, seen by every worker.
+        spec: How many to keep.
+        attempt: A name shared by the workers of this attempt and by no other, so that what a killed attempt left
+            half-written is never taken for ours.
+        world_rank: This worker; worker 0 commits and prunes.
+        world_size: Workers that save together.
+        on_commit: Called on worker 0, from the background thread, with every committed checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: CheckpointSpec,
+        *,
+        attempt: str,
+        world_rank: int,
+        world_size: int,
+        on_commit: Callable[[CheckpointManifest, Path, float], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._spec = spec
+        self._attempt = attempt
+        self._rank = world_rank
+        self._world_size = world_size
+        self._on_commit = on_commit
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="w2v2-ray-checkpoint")
+        self._pending: Future[None] | None = None
+        if world_rank == 0:
+            for stale in folder.glob(".writing-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+
+    def save(self, manifest: CheckpointManifest, write: Callable[[Path], object]) -> float:
+        """Save this worker's share in the background. Every worker calls it for the same update.
+
+        Args:
+            manifest: What the checkpoint says of itself; its files are filled in here.
+            write: Writes this worker's files into a folder. It must not touch live training state.
+
+        Returns:
+            Seconds spent waiting for the previous save, 0 when that had finished.
+
+        Raises:
+            RunFailedError: When the previous save failed.
+        """
+        started = time.perf_counter()
+        self.wait()
+        waited_s = time.perf_counter() - started
+        self._pending = self._writer.submit(self._write, manifest, write)
+        return waited_s
+
+    def wait(self) -> None:
+        """Wait until the last save is on disk (and, on worker 0, committed).
+
+        Raises:
+            RunFailedError: When it failed; training state saved before is untouched.
+        """
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        try:
+            pending.result()
+        except OSError as error:
+            raise RunFailedError(
+                f"{self.folder}: saving a checkpoint failed ({error.strerror or error}); earlier ones are intact. "
+                "Free space or check permissions, then run the same command to resume"
+            ) from error
+
+    def close(self) -> None:
+        """Finish writing and release the thread."""
+        self.wait()
+        self._writer.shutdown(wait=True)
+
+    def _write(self, manifest: CheckpointManifest, write: Callable[[Path], object]) -> None:
+        started = time.perf_counter()
+        name = f"{_PREFIX}{manifest.update:08d}"
+        hidden = self.folder / f".writing-{name}-{self._attempt}"
+        share = hidden / f"rank-{self._rank:05d}"
+        share.mkdir(parents=True, exist_ok=True)
+        write(share)
+        files = {}
+        for path in sorted(share.iterdir()):
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        write_text(hidden / f"rank-{self._rank:05d}.json", json.dumps(files))
+        if self._rank == 0:
+            self._commit(manifest, hidden, self.folder / name)
+            if self._on_commit is not None:
+                self._on_commit(manifest, self.folder / name, time.perf_counter() - started)
+            self.prune()
+
+    def _commit(self, manifest: CheckpointManifest, hidden: Path, final: Path) -> None:
+        """Gather the shares of all workers into one folder and give it its name."""
+        markers = [hidden / f"rank-{rank:05d}.json" for rank in range(self._world_size)]
+        deadline = time.monotonic() + _COMMIT_TIMEOUT_S
+        while not all(marker.exists() for marker in markers):
+            if time.monotonic() > deadline:
+                raise RunFailedError(
+                    f"{hidden}: other workers did not finish their shares in {_COMMIT_TIMEOUT_S:.0f} s"
+                )
+            time.sleep(0.02)
+        for rank, marker in enumerate(markers):
+            for name, facts in json.loads(marker.read_text()).items():
+                (hidden / f"rank-{rank:05d}" / name).rename(hidden / name)
+                manifest.files[name] = facts
+            (hidden / f"rank-{rank:05d}").rmdir()
+            marker.unlink()
+        write_text(hidden / MANIFEST, json.dumps(asdict(manifest), indent=1))
+        _fsync_folder(hidden)
+        if final.exists():
+            # The same update saved again after a rewind: the new one replaces it.
+            shutil.rmtree(final)
+        hidden.rename(final)
+        _fsync_folder(self.folder)
+
+    def prune(self) -> None:
+        """Delete checkpoints that the spec does not keep: all but the newest, milestones and the best."""
+        found = list_checkpoints(self.folder)
+        keep = set(found[-self._spec.keep_last :])
+        milestone = self._spec.milestone_updates
+        if milestone is not None:
+            keep |= {path for path in found if update_of(path) % milestone == 0 and update_of(path) > 0}
+        best = best_checkpoint(self.folder) if self._spec.keep_best else None
+        for path in found:
+            if path not in keep and path != best:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Committed checkpoints, oldest first."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+
+
+def update_of(path: Path) -> int:
+    """Update number in a checkpoint's name."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the lowest validation loss, if any was validated."""
+    best: tuple[float, Path] | None = None
+    for path in list_checkpoints(folder):
+        try:
+            validation = read_manifest(path).validation
+        except CheckpointError:
+            continue
+        if validation and (best is None or validation["loss"] < best[0]):
+            best = (validation["loss"], path)
+    return best[1] if best else None
+
+
+def newest_good(folder: Path, on_bad: Callable[[Path, CheckpointError], None]) -> Path | None:
+    """The newest checkpoint whose every file is as it was written; damaged ones are reported and passed over."""
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            verify(path)
+        except CheckpointError as error:
+            on_bad(path, error)
+            continue
+        return path
+    return None
+
+
+def check_identity(found: Mapping[str, str], wanted: Mapping[str, str], where: Path) -> None:
+    """Refuse to go on with another model, virtual world or dataset than the run began with.
+
+    Raises:
+        CheckpointError: Naming the parts that differ.
+    """
+    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    if differing:
+        raise CheckpointError(
+            f"{where}: this run began with another {', '.join(differing)}; going on would break its loss curve. "
+            "Restore the spec (spec.yaml in the run's folder has it), or start a new run under another name"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,221 @@
+"""What pre-training does with a micro-batch: draw masks and negatives, forward, count.
+
+All draws are keyed by the micro-batch's position in the stream (`data/random_streams.py`), so it does not matter
+which worker runs it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from w2v2_ray.data.batch_plan import BatchPlan
+from w2v2_ray.data.dataset import Utterances
+from w2v2_ray.data.loader import CropLoader
+from w2v2_ray.data.random_streams import Purpose, RandomStreams
+from w2v2_ray.engine.schedules import gumbel_temperature
+from w2v2_ray.model.factory import build_pretrain_model
+from w2v2_ray.model.masking import BoolArray, sample_negatives, span_mask
+from w2v2_ray.model.pretraining import PretrainOutput
+from w2v2_ray.spec.job import PretrainJob
+
+_INT16_SCALE = 1.0 / 32768.0
+_NORMALIZE_EPS = 1e-5
+
+SUMS = (
+    "loss_sum",
+    "contrastive",
+    "diversity",
+    "features_penalty",
+    "correct",
+    "prob_perplexity",
+    "code_perplexity",
+    "masked_frames",
+    "frames",
+    "samples",
+    "sub_batches",
+)
+"""What is counted for every micro-batch, in this order."""
+
+
+@dataclass(frozen=True)
+class PretrainMicroBatch:
+    """A micro-batch ready for the device.
+
+    Attributes:
+        index: Position in the stream.
+        waveform: int16 PCM. Shape: [B, S].
+        sub_batch_sizes: Utterances of each sub-batch.
+        masks: True = masked. Shape: [B, T].
+        negatives: Per sub-batch, places among the utterance's masked frames. Shapes: [b, M, N].
+        layer_keep: Which Transformer layers run; None runs all.
+        utterances: Dataset indices in batch order. Shape: [B].
+        epochs: Epoch of each sub-batch.
+    """
+
+    index: int
+    waveform: Tensor
+    sub_batch_sizes: tuple[int, ...]
+    masks: Tensor
+    negatives: tuple[Tensor, ...]
+    layer_keep: tuple[bool, ...] | None
+    utterances: np.ndarray[tuple[int], np.dtype[np.int32]]
+    epochs: tuple[int, ...]
+
+
+class PretrainTask:
+    """Pre-training on one dataset, as the trainer sees it.
+
+    Args:
+        job: The spec.
+        data: What to read.
+        plan: Its micro-batches.
+        streams: Random streams of this domain.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, job: PretrainJob, data: Utterances, plan: BatchPlan, streams: RandomStreams, device: torch.device
+    ) -> None:
+        self._job = job
+        self._data = data
+        self.plan = plan
+        self._streams = streams
+        self._device = device
+        self._loader = CropLoader(data, plan, streams)
+        self._draw_masks = lru_cache(maxsize=4 * job.batch.micro_batches_per_update + 8)(self._masks)
+
+    def masked_frames(self, index: int) -> int:
+        """Masked frames of a micro-batch: its share of the update's normaliser, known before any forward pass."""
+        return sum(int(mask.sum()) for mask in self._draw_masks(index))
+
+    def micro_batch(self, index: int) -> PretrainMicroBatch:
+        """Read and draw everything micro-batch `index` needs. Runs on loader threads."""
+        cropped = self._loader.load(index)
+        masks = self._draw_masks(index)
+        rng = self._streams.generator(Purpose.NEGATIVES, index)
+        wanted = self._job.loss.negatives
+        negatives = [sample_negatives(rng, len(mask), int(mask[0].sum()), wanted) for mask in masks]
+        return PretrainMicroBatch(
+            index=index,
+            waveform=self._host(torch.from_numpy(cropped.waveform)),
+            sub_batch_sizes=cropped.plan.sub_batch_sizes,
+            masks=self._host(torch.from_numpy(np.concatenate(masks))),
+            negatives=tuple(self._host(torch.from_numpy(part)) for part in negatives),
+            layer_keep=self._layer_keep(index),
+            utterances=np.concatenate(cropped.plan.utterances),
+            epochs=cropped.plan.epochs,
+        )
+
+    def forward(self, module: nn.Module, batch: PretrainMicroBatch, update: int) -> tuple[Tensor, Tensor]:
+        """Loss of a micro-batch and its counts.
+
+        Args:
+            module: The model, as the engine wraps it; its mode (train or eval) is the caller's.
+            batch: From `micro_batch`.
+            update: Update number, for the Gumbel temperature.
+
+        Returns:
+            The summed loss in nats (with its gradient), and the `SUMS` as float64 on the device, detached.
+        """
+        torch.manual_seed(self._streams.torch_seed(Purpose.STEP, batch.index))
+        waveform = self._to_device(batch.waveform).float().mul_(_INT16_SCALE)
+        if self._job.model.normalize_waveform:
+            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:], eps=_NORMALIZE_EPS)
+        output: PretrainOutput = module(
+            waveform,
+            batch.sub_batch_sizes,
+            self._to_device(batch.masks),
+            [self._to_device(part) for part in batch.negatives],
+            gumbel_temperature=gumbel_temperature(self._job.model.quantizer, update),
+            layer_keep=batch.layer_keep if module.training else None,
+        )
+        return output.loss_sum, self._counts(output, batch)
+
+    def utterance_ids(self, batch: PretrainMicroBatch) -> list[str]:
+        """Ids of a micro-batch's utterances, for the sample trace."""
+        return [self._data.utterance_id(int(index)) for index in batch.utterances]
+
+    def _counts(self, output: PretrainOutput, batch: PretrainMicroBatch) -> Tensor:
+        sub_batches = len(batch.sub_batch_sizes)
+        rows, frames = batch.masks.shape
+        on_device = torch.stack(
+            [
+                output.loss_sum.detach().double(),
+                output.contrastive.double(),
+                output.diversity.double(),
+                output.features_penalty.double(),
+                output.correct.double(),
+                output.prob_perplexities.double().sum(),
+                output.code_perplexities.double().sum(),
+            ]
+        )
+        known = [output.sample_size, rows * frames, batch.waveform.numel(), sub_batches]
+        return torch.cat([on_device, torch.tensor(known, dtype=torch.float64, device=on_device.device)])
+
+    def _masks(self, index: int) -> tuple[BoolArray, ...]:
+        plan = self.plan.micro_batch(index)
+        frames = self._job.model.feature_encoder.num_frames(plan.crop_samples)
+        masking = self._job.model.masking
+        rng = self._streams.generator(Purpose.MASK, index)
+        return tuple(
+            span_mask(rng, size, frames, masking.probability, masking.length_frames) for size in plan.sub_batch_sizes
+        )
+
+    def _layer_keep(self, index: int) -> tuple[bool, ...] | None:
+        encoder = self._job.model.encoder
+        if not encoder.layer_drop:
+            return None
+        draws = self._streams.generator(Purpose.LAYER_DROP, index).random(encoder.layers)
+        return tuple(bool(draw >= encoder.layer_drop) for draw in draws)
+
+    def _host(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, non_blocking=True)
+
+
+def build_plan(job: PretrainJob, data: Utterances, streams: RandomStreams, *, validation: bool = False) -> BatchPlan:
+    """The job's batch plan over a dataset. Validation runs its sub-batches one by one and in a fixed order."""
+    return BatchPlan(
+        data.num_samples,
+        max_tokens=job.batch.max_tokens,
+        size_multiple=job.batch.size_multiple,
+        concat=1 if validation else job.batch.concat,
+        min_samples=job.batch.min_samples,
+        max_samples=job.batch.max_samples,
+        streams=streams,
+    )
+
+
+def build_model(job: PretrainJob) -> nn.Module:
+    """The job's model with its initial weights, the same on every worker."""
+    torch.manual_seed(RandomStreams(job.seed).torch_seed(Purpose.WEIGHTS))
+    return build_pretrain_model(
+        job.model,
+        job.loss,
+        layer_drop_mode="skip" if job.engine.zero_stage < 2 else "run_and_discard",
+        activation_checkpointing=job.engine.activation_checkpointing,
+    )
+
+
+def summarise(sums: Sequence[float]) -> dict[str, float]:
+    """Turn summed counts into the figures of a metrics line. Losses are per masked frame, in bits."""
+    s = dict(zip(SUMS, sums, strict=True))
+    bits = 1.0 / (s["masked_frames"] * math.log(2.0))
+    return {
+        "loss": s["loss_sum"] * bits,
+        "loss_contrastive": s["contrastive"] * bits,
+        "loss_diversity": s["diversity"] * bits,
+        "loss_features_penalty": s["features_penalty"] * bits,
+        "accuracy": s["correct"] / s["masked_frames"],
+        "prob_perplexity": s["prob_perplexity"] / s["sub_batches"],
+        "code_perplexity": s["code_perplexity"] / s["sub_batches"],
+    }

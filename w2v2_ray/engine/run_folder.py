@@ -1,0 +1,118 @@
+"""A run's folder: its resolved spec, metrics, events, sample trace and checkpoints (DESIGN: The command)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from w2v2_ray.errors import StorageError
+
+
+class RunFolder:
+    """Paths and line files of one run.
+
+    Args:
+        path: `<storage_path>/<name>`, on a file system that every worker sees.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def spec(self) -> Path:
+        """The resolved job spec."""
+        return self.path / "spec.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an update logged."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """What happened to the run, with times."""
+        return self.path / "events.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Utterances of every update, when traced."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files."""
+        return self.path / "tensorboard"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            StorageError: When it cannot be made or written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: cannot create the run's folder ({error.strerror}); "
+                "set storage_path to a folder that you may write and that every worker sees"
+            ) from error
+
+    def event(self, name: str, **details: Any) -> None:
+        """Append one event. Safe from several processes: a short line is appended in one write."""
+        record = {"time": round(time.time(), 3), "event": name, **details}
+        append_line(self.events, record)
+
+    def rewind(self, update: int) -> None:
+        """Forget what was logged after an update, because it is about to be computed again."""
+        for path in (self.metrics, self.samples):
+            keep_lines(path, lambda record: int(record["update"]) <= update)
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append a JSON object as one line, in a single write."""
+    line = json.dumps(record, separators=(",", ":"), allow_nan=True) + "\n"
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a JSON-lines file; an unfinished last line (a killed writer) is passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Rewrite a JSON-lines file with the wanted objects alone; it is replaced in one step."""
+    if not path.exists():
+        return
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        for record in read_lines(path):
+            if wanted(record):
+                file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

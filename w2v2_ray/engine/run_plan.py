@@ -1,0 +1,201 @@
+"""What a job will do, computed from its spec and the dataset's index, before anything is trained.
+
+It stands in `engine` because it needs both the batch plan and the masks; it imports neither torch nor deepspeed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from w2v2_ray.data.batch_plan import BatchPlan, assigned
+from w2v2_ray.data.mixture import open_mixture
+from w2v2_ray.data.random_streams import Purpose, RandomStreams
+from w2v2_ray.model.masking import span_mask
+from w2v2_ray.spec.engine import EngineSpec
+from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.parameter_count import count_parameters
+
+_DRAWN_SUB_BATCHES = 128
+"""Sub-batches, evenly spread over the lengths, for which masks are drawn to estimate masked frames."""
+_FP32_BYTES = 4
+_ADAM_BYTES = 8  # two fp32 moments
+
+
+@dataclass(frozen=True)
+class DataShare:
+    """What becomes of the training audio in an epoch."""
+
+    hours: float
+    utterances: int
+    kept: int
+    dropped_short: int
+    """Utterances below `min_samples`, never used."""
+    cropped_long: int
+    """Utterances above `max_samples`, of which a random piece is used."""
+    hours_per_epoch: float
+    """Audio that is forwarded in an epoch, after cropping to the shortest of each micro-batch."""
+
+
+@dataclass(frozen=True)
+class WorkerShare:
+    """How an update divides among a number of workers."""
+
+    workers: int
+    min_micro_batches: int
+    max_micro_batches: int
+    efficiency: float
+    """Share of the workers' time in which they have a micro-batch, if all take equally long."""
+    weights_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory per worker before any activation."""
+        return self.weights_bytes + self.gradients_bytes + self.optimizer_bytes
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The whole of it."""
+
+    name: str
+    data: DataShare
+    sub_batches_per_epoch: int
+    micro_batches_per_epoch: float
+    updates_per_epoch: float
+    updates: int
+    epochs: float
+    audio_s_per_update: float
+    frames_per_update: float
+    masked_frames_per_update: float
+    """An expectation: masks are random; it comes from a sample of draws."""
+    workers: tuple[WorkerShare, ...]
+    parameters: dict[str, int]
+    checkpoint_bytes: int
+
+    @property
+    def total_parameters(self) -> int:
+        """Parameters of the pre-training model."""
+        return sum(self.parameters.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `plan --json`."""
+        document = asdict(self)
+        for share, entry in zip(self.workers, document["workers"], strict=True):
+            entry["state_bytes"] = share.state_bytes
+        return {**document, "total_parameters": self.total_parameters}
+
+
+def make_plan(job: PretrainJob) -> RunPlan:
+    """Read the dataset's index and work out the run.
+
+    Raises:
+        DatasetError: A dataset is missing or damaged, or has no utterance that is long enough.
+    """
+    data = job.data
+    mixture = open_mixture([(ref.path, ref.repeat) for ref in data.train], "sizes", data.cache_dir, data.cache_bytes)
+    batch = job.batch
+    plan = BatchPlan(
+        mixture.num_samples,
+        max_tokens=batch.max_tokens,
+        size_multiple=batch.size_multiple,
+        concat=batch.concat,
+        min_samples=batch.min_samples,
+        max_samples=batch.max_samples,
+        streams=RandomStreams(job.seed),
+    )
+    counts, crops = _cropped_shapes(plan)
+    sample_rate = job.model.sample_rate
+    forwarded_s = float((counts * crops).sum() / sample_rate)
+    per_epoch, per_update = plan.sub_batches_per_epoch, batch.sub_batches_per_update
+    frames, masked = _frames_per_sub_batch(job, counts, crops)
+    parameters = count_parameters(job.model)
+    total = sum(parameters.values())
+    return RunPlan(
+        name=job.name,
+        data=DataShare(
+            hours=mixture.hours,
+            utterances=len(mixture),
+            kept=plan.utterances_per_epoch,
+            dropped_short=plan.dropped_short,
+            cropped_long=plan.cropped_long,
+            hours_per_epoch=forwarded_s / 3600,
+        ),
+        sub_batches_per_epoch=per_epoch,
+        micro_batches_per_epoch=per_epoch / batch.concat,
+        updates_per_epoch=per_epoch / per_update,
+        updates=job.updates,
+        epochs=job.updates * per_update / per_epoch,
+        audio_s_per_update=forwarded_s / per_epoch * per_update,
+        frames_per_update=frames * per_update,
+        masked_frames_per_update=masked * per_update,
+        workers=tuple(_worker_share(job, total, count) for count in range(1, job.elastic.max_workers + 1)),
+        parameters=parameters,
+        checkpoint_bytes=total * (_FP32_BYTES + _ADAM_BYTES),
+    )
+
+
+def _cropped_shapes(plan: BatchPlan) -> tuple[np.ndarray, np.ndarray]:
+    """Utterances and samples of each of an epoch's sub-batches, cropped to the shortest of their micro-batch."""
+    counts, shortest = plan.sub_batch_shapes()
+    starts = np.arange(0, len(counts), plan.concat)
+    crops = np.repeat(np.minimum.reduceat(shortest, starts), plan.concat)[: len(counts)]
+    return counts.astype(np.int64), crops.astype(np.int64)
+
+
+def _frames_per_sub_batch(job: PretrainJob, counts: np.ndarray, crops: np.ndarray) -> tuple[float, float]:
+    """Mean frames and expected masked frames of a sub-batch.
+
+    The masked share depends on length and on how many rows are thinned to the least masked one; it has no closed
+    form, so masks are drawn for a spread of sub-batches and the share is applied to all of them.
+    """
+    encoder, masking = job.model.feature_encoder, job.model.masking
+    lengths, inverse = np.unique(crops, return_inverse=True)
+    frames = np.asarray([encoder.num_frames(int(length)) for length in lengths])[inverse]
+    picks = np.unique(np.linspace(0, len(counts) - 1, _DRAWN_SUB_BATCHES).round().astype(int))
+    rng = RandomStreams(job.seed, "plan").generator(Purpose.MASK)
+    draws = -(-_DRAWN_SUB_BATCHES // len(picks))
+    masked = seen = 0
+    for pick in np.repeat(picks, draws):
+        rows, columns = int(counts[pick]), int(frames[pick])
+        masked += int(span_mask(rng, rows, columns, masking.probability, masking.length_frames).sum())
+        seen += rows * columns
+    mean_frames = float((counts * frames).mean())
+    return mean_frames, mean_frames * masked / seen
+
+
+def _worker_share(job: PretrainJob, parameters: int, workers: int) -> WorkerShare:
+    total = job.batch.micro_batches_per_update
+    shares = [len(assigned(total, 1, rank, workers)) for rank in range(workers)]
+    weights, gradients, optimizer = state_bytes_per_worker(job.engine, parameters, workers)
+    return WorkerShare(
+        workers=workers,
+        min_micro_batches=min(shares),
+        max_micro_batches=max(shares),
+        efficiency=total / (workers * max(shares)),
+        weights_bytes=weights,
+        gradients_bytes=gradients,
+        optimizer_bytes=optimizer,
+    )
+
+
+def state_bytes_per_worker(engine: EngineSpec, parameters: int, workers: int) -> tuple[int, int, int]:
+    """Estimate bytes of weights, gradients and optimizer state on each worker.
+
+    Gradients are accumulated in fp32; in half precision the optimizer also holds fp32 master weights. ZeRO divides
+    the optimizer's state from stage 1, gradients from stage 2 and weights from stage 3 (Rajbhandari et al. 2020,
+    section 5). Communication buffers and activations are not in it.
+    """
+    half = engine.precision != "fp32"
+
+    def held(total_bytes: int, from_stage: int) -> int:
+        return -(-total_bytes // workers) if engine.zero_stage >= from_stage else total_bytes
+
+    weights = held(parameters * (2 if half else _FP32_BYTES), 3)
+    gradients = held(parameters * _FP32_BYTES, 2)
+    optimizer = held(parameters * (_ADAM_BYTES + (_FP32_BYTES if half else 0)), 1)
+    return weights, gradients, optimizer

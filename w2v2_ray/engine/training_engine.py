@@ -1,0 +1,311 @@
+"""One optimizer update over micro-batches spread unevenly over workers, on top of DeepSpeed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from w2v2_ray.engine.deepspeed_config import deepspeed_config
+from w2v2_ray.errors import RunFailedError, SpecError
+from w2v2_ray.spec.engine import EngineSpec
+from w2v2_ray.spec.optim import OptimSpec
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """What an update did, the same on every rank.
+
+    Attributes:
+        grad_norm: Global L2 norm of the gradient, unscaled and before clipping; infinite when overflow is true.
+        overflow: The gradient was not finite, so the update was skipped: weights, moments and Adam's step counter are
+            as before. Expected now and then in fp16, where it also lowers the loss scale; elsewhere a sign of trouble.
+        loss_scale: The scale this update's losses were multiplied by; 1 but for fp16.
+    """
+
+    grad_norm: float
+    overflow: bool
+    loss_scale: float
+
+
+class TrainingEngine:
+    """A model and its optimizer under DeepSpeed, whose updates do not depend on the number of workers.
+
+    The gradient of an update is a sum over all ranks' micro-batches, never an average over ranks, accumulated and
+    reduced in fp32. Weights start out as rank 0's; fp32 masters keep the precision they were given in.
+
+    Parameters with `requires_grad=False` when the engine is built are frozen: stored, never stepped.
+
+    Every method but the properties is a collective unless it says otherwise.
+
+    Args:
+        model: The network, on the CPU in fp32. It is taken over: cast, moved and (at ZeRO 3) partitioned in place.
+        optim: Betas, eps, decay and clipping. The learning rate is given to each update.
+        engine: Precision and ZeRO stage.
+        device: From `pick_device`; `init_process_group` must have been called for it.
+
+    Attributes:
+        module: What to call forward on (DeepSpeed's wrapper; attributes of the model are reached through it).
+        model: The network itself; do not call it directly.
+    """
+
+    def __init__(self, model: nn.Module, *, optim: OptimSpec, engine: EngineSpec, device: torch.device) -> None:
+        if not dist.is_initialized():
+            raise RuntimeError("call init_process_group before building a TrainingEngine")
+        if engine.precision == "fp16" and device.type != "cuda":
+            raise SpecError("engine.precision: fp16 needs a GPU; use precision: bf16 or fp32 on the CPU")
+        self.optim_spec = optim
+        self.engine_spec = engine
+        self.device = device
+        self.zero_stage: int = engine.zero_stage
+        self.world_rank = dist.get_rank()
+        self.world_size = dist.get_world_size()
+        self.model = model
+        for parameter in model.parameters():
+            # Fragments of a parameter are views of its flattened storage.
+            parameter.data = parameter.data.contiguous()
+        self.parameters_by_name = dict(model.named_parameters())
+        self.parameter_shapes = {name: tuple(p.shape) for name, p in self.parameters_by_name.items()}
+        self._trained = [p for p in self.parameters_by_name.values() if p.requires_grad]
+        if not self._trained:
+            raise ValueError("the model has no parameter that requires a gradient")
+        first = self._weights_of_rank_0()
+        self.frozen_weights = {n: first[n] for n, p in self.parameters_by_name.items() if not p.requires_grad}
+        self.deepspeed_engine = self._wrap()
+        self.module: nn.Module = self.deepspeed_engine
+        # DeepSpeed takes another optimizer class for bf16 at ZeRO 1, with fp32 gradients of its own.
+        self._has_bf16_optimizer = hasattr(self.optimizer, "fp32_groups_flat_partition")
+        if engine.precision != "fp32":
+            self._restore_precision(first)
+
+    def _weights_of_rank_0(self) -> dict[str, Tensor]:
+        """Give every rank rank 0's weights and return them in fp32, before DeepSpeed rounds them."""
+        weights = {}
+        for name, parameter in self.parameters_by_name.items():
+            if self.world_size > 1:
+                at = parameter.data.to(self.device)
+                dist.broadcast(at, src=0)
+                parameter.data.copy_(at)
+            # DeepSpeed replaces `data` when it casts or moves, so frozen weights must be copied, others not.
+            weights[name] = parameter.data if parameter.requires_grad else parameter.data.clone().cpu()
+        return weights
+
+    def _wrap(self) -> Any:
+        import deepspeed
+
+        spec = self.optim_spec
+        adam = torch.optim.AdamW(
+            self._trained,
+            lr=spec.lr,
+            betas=spec.betas,
+            eps=spec.eps,
+            weight_decay=spec.weight_decay,
+            fused=self.device.type == "cuda",
+        )
+        config = deepspeed_config(spec, self.engine_spec)
+        with contextlib.redirect_stdout(io.StringIO()):  # BF16_Optimizer prints memory figures whatever the log level.
+            wrapped, *_ = deepspeed.initialize(
+                model=self.model, optimizer=adam, config=config, dist_init_required=False
+            )
+        # Sum over ranks. Stage 3 averages all the same; `_backward_in_step` mends that.
+        wrapped.gradient_average = False
+        if hasattr(wrapped.optimizer, "gradient_average"):
+            wrapped.optimizer.gradient_average = False
+        if self.engine_spec.precision == "fp16":
+            scaler = wrapped.optimizer.loss_scaler
+            scaler.cur_scale = self.engine_spec.loss_scale.initial
+            scaler.min_scale = self.engine_spec.loss_scale.minimum
+        return wrapped
+
+    def _restore_precision(self, weights: dict[str, Tensor]) -> None:
+        """Start the fp32 masters from the fp32 weights; DeepSpeed starts them from the rounded ones."""
+        from w2v2_ray.engine.fragments import resident_fragments
+
+        for fragment in resident_fragments(self):
+            source = weights[fragment.name].reshape(-1)[fragment.start : fragment.stop]
+            fragment.weight.copy_(source)
+
+    @property
+    def optimizer(self) -> Any:
+        """DeepSpeed's optimizer wrapper; the AdamW itself at ZeRO 0."""
+        return self.deepspeed_engine.optimizer
+
+    @property
+    def adam(self) -> torch.optim.AdamW:
+        """The AdamW that steps the masters."""
+        optimizer = self.optimizer
+        adam: torch.optim.AdamW = optimizer if self.zero_stage == 0 else optimizer.optimizer
+        return adam
+
+    @property
+    def layer_drop_mode(self) -> Literal["skip", "run_and_discard"]:
+        """How the model may drop layers: at ZeRO 2 and 3 all ranks must run the same layers in the same order."""
+        return "skip" if self.zero_stage < 2 else "run_and_discard"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights that forward uses."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.engine_spec.precision]
+
+    @property
+    def loss_scale(self) -> float:
+        """The current loss scale; 1 but for fp16."""
+        return float(self.optimizer.loss_scaler.cur_scale) if self.engine_spec.precision == "fp16" else 1.0
+
+    def train(self) -> None:
+        """Set training mode. Not a collective."""
+        self.deepspeed_engine.train()
+
+    def eval(self) -> None:
+        """Set evaluation mode. Not a collective; at ZeRO 3 forward is one, in this mode too."""
+        self.deepspeed_engine.eval()
+
+    def update(
+        self,
+        micro_batches: Iterable[M],
+        *,
+        count: int,
+        max_count: int,
+        forward: Callable[[M], Tensor],
+        normaliser: float,
+        lr: float,
+    ) -> UpdateResult:
+        """Take one optimizer step; every rank calls it, once per update.
+
+        The gradient is the sum over all ranks' micro-batches of d forward(micro_batch) / normaliser.
+
+        Args:
+            micro_batches: This rank's share, `count` of them; more are not touched, except that at ZeRO 2 and 3 a
+                rank of count 0 needs one micro-batch (any) to keep step with.
+            count: Micro-batches of this rank.
+            max_count: The largest count of any rank. ZeRO 2 and 3 communicate within each backward pass, so ranks
+                with fewer run their last micro-batch again with weight zero: `forward` may be called up to
+                max_count times, and must not count a micro-batch twice.
+            forward: Loss of a micro-batch, summed, not averaged. It must seed its own randomness.
+            normaliser: What the sum is divided by; the same on every rank.
+            lr: Learning rate of this update.
+
+        Raises:
+            ValueError: If the numbers make no sense, or micro_batches holds fewer than count.
+            RunFailedError: If fp16 overflows at the smallest loss scale.
+        """
+        if not 0 <= count <= max_count or max_count < 1 or not normaliser > 0:
+            raise ValueError(f"update: count {count}, max_count {max_count}, normaliser {normaliser} make no sense")
+        wrapped = self.deepspeed_engine
+        loss_scale = self.loss_scale
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if self.zero_stage < 2:
+            wrapped.set_gradient_accumulation_boundary(False)
+            for micro_batch in self._take(micro_batches, count):
+                loss = forward(micro_batch)
+                if self._has_bf16_optimizer:
+                    # It adds up fp32 copies itself and expects fresh gradients. DeepSpeed clears them only if it
+                    # recognises the tensors in what forward returned, and counts them twice otherwise.
+                    self.optimizer.clear_lp_grads(set_to_none=True)
+                wrapped.backward(loss / normaliser)
+            norm = self._reduce_once()
+        else:
+            norm = None
+            self._backward_in_step(micro_batches, count, max_count, forward, normaliser)
+        if norm is not None and not math.isfinite(norm):
+            wrapped.zero_grad()
+            return UpdateResult(math.inf, True, loss_scale)
+        self._step()
+        if norm is not None:
+            return UpdateResult(norm, False, loss_scale)
+        overflow = bool(self.optimizer.overflow)
+        norm = float(wrapped.get_global_grad_norm())
+        return UpdateResult(math.inf if overflow else norm, overflow, loss_scale)
+
+    def _take(self, micro_batches: Iterable[M], count: int) -> Iterable[M]:
+        iterator = iter(micro_batches)
+        for taken in range(count):
+            try:
+                yield next(iterator)
+            except StopIteration:
+                raise ValueError(f"update: {count} micro-batches announced, {taken} given") from None
+
+    def _reduce_once(self) -> float | None:
+        """Sum the accumulated gradients over ranks and, at ZeRO 0, clip (ZeRO 0 and 1).
+
+        Returns:
+            The norm before clipping at ZeRO 0; None at ZeRO 1, where DeepSpeed's step finds it.
+        """
+        # A rank without a gradient for a parameter (no micro-batch, or a layer dropped in all of them) would otherwise
+        # leave it out, and ranks would add up different parameters or norms of different parts.
+        optimizer = self.optimizer
+        if self._has_bf16_optimizer:
+            for flags in optimizer.fp32_groups_has_gradients:
+                flags[:] = [True] * len(flags)
+        else:
+            attribute = "grad_accum" if self.zero_stage == 1 and optimizer.use_grad_accum_attribute else "grad"
+            for parameter in self._trained:
+                if getattr(parameter, attribute) is None:
+                    setattr(parameter, attribute, torch.zeros_like(parameter, dtype=torch.float32))
+            if self.zero_stage == 1:
+                optimizer.setup_buckets()  # For the rank without a backward pass.
+        self.deepspeed_engine.set_gradient_accumulation_boundary(True)
+        self.deepspeed_engine.allreduce_gradients()
+        if self.zero_stage == 1:
+            return None
+        limit = self.optim_spec.clip_norm
+        return float(nn.utils.clip_grad_norm_(self._trained, limit if limit is not None else math.inf))
+
+    def _backward_in_step(
+        self,
+        micro_batches: Iterable[M],
+        count: int,
+        max_count: int,
+        forward: Callable[[M], Tensor],
+        normaliser: float,
+    ) -> None:
+        """Run max_count backward passes on every rank (ZeRO 2 and 3), those beyond count with weight zero."""
+        wrapped = self.deepspeed_engine
+        if self.zero_stage == 3:
+            # A parameter unused in the first micro-batch would add to the previous update's gradient.
+            self.optimizer.grad_partitions_flat_buffer.zero_()
+        share = iter(micro_batches)
+        micro_batch: M | None = None
+        for index in range(max_count):
+            if index < max(count, 1):
+                try:
+                    micro_batch = next(share)
+                except StopIteration:
+                    raise ValueError(
+                        f"update: {index} micro-batches given, {count} announced (ZeRO {self.zero_stage} needs at "
+                        "least one on every worker: use no more workers than an update has micro-batches, or ZeRO 1)"
+                    ) from None
+            assert micro_batch is not None
+            wrapped.set_gradient_accumulation_boundary(index == max_count - 1)
+            loss = forward(micro_batch)
+            wrapped.backward(loss / normaliser if index < count else loss * 0.0)
+        if self.zero_stage == 3 and self.world_size > 1:
+            # DeepSpeed divides by the number of ranks here whatever it is told. Multiplying the loss instead would
+            # change how bf16 rounds, by 1e-4 for three ranks.
+            self.optimizer.grad_partitions_flat_buffer.mul_(self.world_size)
+
+    def _step(self) -> None:
+        try:
+            self.deepspeed_engine.step()
+        except Exception as error:
+            # DeepSpeed raises a bare Exception here.
+            if "loss scale already at minimum" in str(error):
+                raise RunFailedError(
+                    f"fp16 overflows even at the smallest loss scale ({self.engine_spec.loss_scale.minimum:g}); "
+                    "training has diverged. Resume from an earlier checkpoint with a lower optim.lr or precision: bf16"
+                ) from error
+            raise
+
+    def destroy(self) -> None:
+        """Release DeepSpeed's hooks and buffers. The engine cannot be used afterwards. Not a collective."""
+        self.deepspeed_engine.destroy()

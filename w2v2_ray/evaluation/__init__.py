@@ -1,0 +1,1 @@
+"""What a trained model or a finished run is worth."""

@@ -1,0 +1,59 @@
+"""Multi-head self-attention."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attention_mask(padding_mask: Tensor | None) -> Tensor | None:
+    """Return the mask that `scaled_dot_product_attention` takes (True = may be attended to), or None.
+
+    None, when nothing is padded, lets it choose its fastest kernels.
+
+    Shape: padding_mask [B, T] (True = padding) -> [B, 1, 1, T].
+    """
+    return None if padding_mask is None else ~padding_mask[:, None, None, :]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention on `scaled_dot_product_attention`.
+
+    Queries, keys and values come from one fused projection, rows in that order: one matrix product instead of
+    three. Source: Vaswani et al. 2017, section 3.2.2.
+
+    Args:
+        dim: D.
+        num_heads: Heads; divides D.
+        dropout: Probability of dropping an attention weight in training.
+
+    Raises:
+        ValueError: If num_heads does not divide dim.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads: {num_heads} does not divide dim {dim}")
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, use_dropout: bool = True) -> Tensor:
+        """Attend.
+
+        Args:
+            x: Frames.
+            mask: As `attention_mask` returns it.
+            use_dropout: Whether dropout, in training, is on.
+
+        Shape: x [B, T, D], mask [B, 1, 1, T] -> [B, T, D].
+        """
+        B, T, D = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training and use_dropout else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        out: Tensor = self.out_proj(y.transpose(1, 2).reshape(B, T, D))
+        return out

@@ -1,0 +1,203 @@
+"""Waveform to latent features: the strided convolutions of wav2vec 2.0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ConvLayer = tuple[int, int, int]
+"""(channels, kernel, stride) of one convolution."""
+
+NormMode = Literal["group_norm", "layer_norm"]
+
+
+def num_frames(num_samples: int, conv_layers: Sequence[ConvLayer]) -> int:
+    """Return how many frames the encoder makes of `num_samples` samples (0 if they are too few for one).
+
+    Source: repeated floor((n - kernel) / stride + 1); no convolution is padded.
+    """
+    for _, kernel, stride in conv_layers:
+        num_samples = max(0, (num_samples - kernel) // stride + 1)
+    return num_samples
+
+
+def num_frames_tensor(num_samples: Tensor, conv_layers: Sequence[ConvLayer]) -> Tensor:
+    """Return `num_frames` of every element of an integer tensor, on its device and without a host sync."""
+    for _, kernel, stride in conv_layers:
+        num_samples = (torch.div(num_samples - kernel, stride, rounding_mode="floor") + 1).clamp(min=0)
+    return num_samples
+
+
+def padding_mask_from_lengths(lengths: Tensor, size: int) -> Tensor:
+    """Return the padding mask (True = padding) of sequences of these lengths in a tensor of `size` steps.
+
+    Shape: lengths [B] -> [B, size].
+    """
+    return torch.arange(size, device=lengths.device) >= lengths[:, None]
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a constant (`feature_grad_mult` of the reference)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return grad_outputs[0] * ctx.scale, None
+
+
+class ChannelwiseGroupNorm(nn.Module):
+    """Group norm with one group a channel: over time, per channel and utterance.
+
+    With lengths the statistics are those of the valid frames alone, so that padding an utterance to fit a batch
+    changes none of its values. Statistics are fp32 whatever the dtype.
+
+    Args:
+        channels: C.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Normalise.
+
+        Shape: x [B, C, T], lengths [B] in frames of x -> [B, C, T].
+        """
+        if lengths is None:
+            return F.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
+        valid = ~padding_mask_from_lengths(lengths, x.shape[2])[:, None]
+        count = lengths.clamp(min=1).view(-1, 1, 1)
+        x32 = x.float()
+        mean = (x32 * valid).sum(2, keepdim=True) / count
+        centred = x32 - mean
+        variance = (centred.square() * valid).sum(2, keepdim=True) / count
+        scale = torch.rsqrt(variance + self.eps) * self.weight.float()[:, None]
+        return (centred * scale + self.bias.float()[:, None]).to(x.dtype)
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer norm over the channels of a [B, C, T] tensor."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Normalise every frame on its own, so lengths do not matter.
+
+        Shape: x [B, C, T] -> [B, C, T].
+        """
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class ConvBlock(nn.Module):
+    """Conv1d -> optional norm -> GELU.
+
+    Args:
+        in_channels: Channels of the input.
+        layer: (channels, kernel, stride).
+        bias: Whether the convolution has a bias.
+        norm: None, or the norm after the convolution.
+    """
+
+    def __init__(
+        self, in_channels: int, layer: ConvLayer, *, bias: bool, norm: ChannelwiseGroupNorm | ChannelLayerNorm | None
+    ) -> None:
+        super().__init__()
+        channels, kernel, stride = layer
+        self.conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=bias)
+        self.norm = norm
+        nn.init.kaiming_normal_(self.conv.weight)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Apply the block.
+
+        Shape: x [B, C_in, T_in], lengths [B] in frames of the output -> [B, C, T].
+        """
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x, lengths)
+        return F.gelu(x)
+
+
+class FeatureEncoder(nn.Module):
+    """Stack of strided convolutions from 16 kHz samples to 20 ms frames (wav2vec 2.0, section 2).
+
+    Args:
+        conv_layers: (channels, kernel, stride) of each block.
+        norm_mode: "group_norm" (Base: a channel-wise group norm after the first convolution only) or "layer_norm"
+            (Large: a layer norm over channels in every block).
+        bias: Whether the convolutions have biases.
+        grad_mult: Gradients that flow into the encoder are multiplied by it (reference `feature_grad_mult`);
+            0 freezes the encoder: it runs under no_grad and its parameters require no gradient.
+
+    Raises:
+        ValueError: For no layers or an unknown norm_mode.
+    """
+
+    def __init__(
+        self,
+        conv_layers: Sequence[ConvLayer],
+        norm_mode: NormMode = "group_norm",
+        bias: bool = False,
+        grad_mult: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not conv_layers:
+            raise ValueError("conv_layers is empty; the feature encoder needs one convolution or more")
+        if norm_mode not in ("group_norm", "layer_norm"):
+            raise ValueError(f"norm_mode: {norm_mode!r}; use 'group_norm' or 'layer_norm'")
+        self.conv_layers: tuple[ConvLayer, ...] = tuple((c, k, s) for c, k, s in conv_layers)
+        self.norm_mode = norm_mode
+        self.grad_mult = grad_mult
+        blocks: list[ConvBlock] = []
+        in_channels = 1
+        for index, layer in enumerate(self.conv_layers):
+            norm: ChannelwiseGroupNorm | ChannelLayerNorm | None = None
+            if norm_mode == "layer_norm":
+                norm = ChannelLayerNorm(layer[0])
+            elif index == 0:
+                norm = ChannelwiseGroupNorm(layer[0])
+            blocks.append(ConvBlock(in_channels, layer, bias=bias, norm=norm))
+            in_channels = layer[0]
+        self.blocks = nn.ModuleList(blocks)
+        if grad_mult == 0:
+            self.requires_grad_(False)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels C of the features."""
+        return self.conv_layers[-1][0]
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return how many frames it makes of `num_samples` samples."""
+        return num_frames(num_samples, self.conv_layers)
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Encode.
+
+        Args:
+            waveform: Samples, in any floating dtype.
+            lengths: Valid samples of each row where rows are padded; None means that nothing is.
+
+        Shape: waveform [B, S], lengths [B] -> [B, T, C].
+        """
+        with torch.no_grad() if self.grad_mult == 0 else nullcontext():
+            x = waveform[:, None].to(next(self.blocks.parameters()).dtype)
+            for index, block in enumerate(self.blocks):
+                # Only the first block's norm looks across time, so only it needs to know what is padding.
+                valid = num_frames_tensor(lengths, self.conv_layers[:1]) if lengths is not None and index == 0 else None
+                x = block(x, valid)
+        features = x.transpose(1, 2)
+        if self.grad_mult not in (0, 1) and features.requires_grad:
+            features = _ScaleGradient.apply(features, self.grad_mult)  # type: ignore[no-untyped-call]
+        return features

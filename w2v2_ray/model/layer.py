@@ -1,0 +1,72 @@
+"""One Transformer layer."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from w2v2_ray.model.attention import SelfAttention
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward block, each with a residual and a layer norm.
+
+    Post-norm (Base): x = LN(x + drop(attn(x))); x = LN(x + drop(fc2(drop(GELU(fc1 x))))).
+    Pre-norm (Large, reference `layer_norm_first`): the norm is applied to each block's input instead.
+
+    Args:
+        dim: D.
+        ffn_dim: Width of the feed-forward block.
+        num_heads: Attention heads.
+        pre_norm: Norm before each block instead of after.
+        dropout: After each block.
+        attention_dropout: On attention weights.
+        activation_dropout: After the GELU.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        ffn_dim: int,
+        num_heads: int,
+        *,
+        pre_norm: bool = False,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.dropout = dropout
+        self.activation_dropout = activation_dropout
+        self.attention = SelfAttention(dim, num_heads, attention_dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.ffn_in = nn.Linear(dim, ffn_dim)
+        self.ffn_out = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, use_dropout: bool = True) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: Frames.
+            mask: As `attention.attention_mask` returns it.
+            use_dropout: False leaves dropout out in training too, and draws no random numbers.
+
+        Shape: x [B, T, D], mask [B, 1, 1, T] -> [B, T, D].
+        """
+        active = self.training and use_dropout
+        if self.pre_norm:
+            y = self.attention(self.attention_norm(x), mask, use_dropout)
+            x = x + F.dropout(y, self.dropout, active)
+            return x + F.dropout(self._feed_forward(self.ffn_norm(x), active), self.dropout, active)
+        y = self.attention(x, mask, use_dropout)
+        x = self.attention_norm(x + F.dropout(y, self.dropout, active))
+        y = self._feed_forward(x, active)
+        out: Tensor = self.ffn_norm(x + F.dropout(y, self.dropout, active))
+        return out
+
+    def _feed_forward(self, x: Tensor, active: bool) -> Tensor:
+        hidden = F.dropout(F.gelu(self.ffn_in(x)), self.activation_dropout, active)
+        out: Tensor = self.ffn_out(hidden)
+        return out

@@ -1,0 +1,1 @@
+"""Ray: training workers, scaling, failure, Ray-parallel ingest, submission."""
