@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from w2v2_ray.spec.job import PretrainJob
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+TINY_JOB: dict[str, Any] = {
+    "kind": "pretrain",
+    "name": "run",
+    "model": {
+        "feature_encoder": {
+            "conv_layers": [[16, 10, 5], [16, 3, 2], [16, 3, 2], [16, 3, 2], [16, 3, 2], [16, 2, 2], [16, 2, 2]]
+        },
+        "encoder": {
+            "layers": 3,
+            "dim": 32,
+            "ffn_dim": 48,
+            "heads": 2,
+            "position_kernel": 8,
+            "position_groups": 4,
+            "hourglass": {"pre_layers": 1, "middle_layers": 1, "post_layers": 1, "shorten_factor": 2},
+            "layer_drop": 0.3,
+        },
+        "quantizer": {"entries": 8, "temperature_decay": 0.9},
+        "masking": {"length_frames": 4},
+        "final_dim": 16,
+    },
+    "loss": {"negatives": 5},
+    "batch": {
+        "max_tokens": 40_000,
+        "size_multiple": 1,
+        "sub_batches_per_update": 5,
+        "concat": 1,
+        "min_samples": 5_600,
+        "max_samples": 14_000,
+    },
+    "optim": {"lr": 1e-3, "schedule": {"policy": "poly", "warmup_updates": 2}},
+    "updates": 6,
+    "engine": {"precision": "fp32", "threads": 1},
+    "validation": {"every_updates": 3},
+    "checkpoint": {"every_updates": 2, "keep_last": 2, "milestone_updates": None, "keep_best": False},
+    "logging": {"tensorboard": False, "trace_samples": True},
+}
+"""A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
+
+TinyJob = Callable[..., "PretrainJob"]
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +63,60 @@ def shared_dir() -> Path:
     if not (_SHARED / "golden").is_dir():
         pytest.skip("../shared (golden files and AN4) is not beside this checkout")
     return _SHARED
+
+
+def _tones(folder: Path, utterances: int, seed: int) -> Path:
+    """A dataset of noisy tones, 0.3 to 1.2 s long; the two shortest are below `TINY_JOB`'s min_samples."""
+    import numpy as np
+    import soundfile
+
+    from w2v2_ray.data.ingest_plan import IngestSettings
+    from w2v2_ray.orchestration.ingest import prepare_dataset
+
+    rng = np.random.default_rng(seed)
+    source = folder / "source"
+    source.mkdir()
+    for number in range(utterances):
+        num_samples = 4_800 + 400 * number
+        tone = np.sin(np.arange(num_samples) * rng.uniform(0.02, 0.5))
+        samples = 6_000 * tone + rng.normal(0, 1_500, num_samples)
+        soundfile.write(source / f"{number:02d}.wav", samples.astype(np.int16), 16_000)
+    prepare_dataset(source, folder / "dataset", settings=IngestSettings(target_shard_bytes=200_000))
+    return folder / "dataset"
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 utterances of noise and tones in several shards, 34 of them long enough; made without Ray. Do not alter it."""
+    return _tones(tmp_path_factory.mktemp("tones"), 36, 1)
+
+
+@pytest.fixture(scope="session")
+def tiny_validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 other utterances."""
+    return _tones(tmp_path_factory.mktemp("held-out"), 12, 2)
+
+
+@pytest.fixture(scope="session")
+def make_tiny_job(tiny_dataset: Path, tiny_validation: Path) -> TinyJob:
+    """`make_tiny_job(storage, {"optim.lr": 1e-2}, updates=3)` makes a job of `TINY_JOB` with changes."""
+    from w2v2_ray.spec.job import parse_job
+
+    def make(storage: Path, nested: dict[str, Any] | None = None, **changes: Any) -> PretrainJob:
+        document = deepcopy(TINY_JOB) | {"storage_path": str(storage)}
+        document["data"] = {"train": str(tiny_dataset), "validation": str(tiny_validation)}
+        for path, value in {**(nested or {}), **changes}.items():
+            *parents, last = path.split(".")
+            place = document
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        return parse_job(document)
+
+    return make
+
+
+@pytest.fixture
+def tiny_job(make_tiny_job: TinyJob, tmp_path: Path) -> TinyJob:
+    """`tiny_job({"optim.lr": 1e-2}, updates=3)`: the same, for runs under `tmp_path`."""
+    return partial(make_tiny_job, tmp_path)

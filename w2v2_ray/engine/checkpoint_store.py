@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,17 +63,24 @@ def read_manifest(folder: Path) -> CheckpointManifest:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text())
+        # Before the fields: those of another version may be others.
+        _check_format(path, content["format"], int(content["format_version"]))
         manifest = CheckpointManifest(**content)
+        for facts in manifest.files.values():
+            int(facts["bytes"]), str(facts["sha256"])
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: not a checkpoint ({MANIFEST} is missing)") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: unreadable ({error}); use an earlier checkpoint") from error
-    if manifest.format != FORMAT or manifest.format_version > FORMAT_VERSION:
+    return manifest
+
+
+def _check_format(path: Path, name: str, version: int) -> None:
+    if name != FORMAT or version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format {manifest.format!r} version {manifest.format_version}, but this release reads "
+            f"{path}: format {name!r} version {version}, but this release reads "
             f"{FORMAT!r} up to version {FORMAT_VERSION}; upgrade w2v2-ray"
         )
-    return manifest
 
 
 def verify(folder: Path) -> CheckpointManifest:
@@ -85,11 +94,14 @@ def verify(folder: Path) -> CheckpointManifest:
         path = folder / name
         if not path.exists():
             raise CheckpointError(f"{path}: missing; use an earlier checkpoint")
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            raise CheckpointError(f"{path}: {size} bytes, expected {expected['bytes']}; use an earlier checkpoint")
-        if _sha256(path) != expected["sha256"]:
-            raise CheckpointError(f"{path}: its checksum differs, the file was altered; use an earlier checkpoint")
+        try:
+            size = path.stat().st_size
+            if size != expected["bytes"]:
+                raise CheckpointError(f"{path}: {size} bytes, expected {expected['bytes']}; use an earlier checkpoint")
+            if _sha256(path) != expected["sha256"]:
+                raise CheckpointError(f"{path}: its checksum differs, the file was altered; use an earlier checkpoint")
+        except OSError as error:
+            raise CheckpointError(f"{path}: unreadable ({error.strerror}); use an earlier checkpoint") from error
     return manifest
 
 
@@ -124,6 +136,7 @@ class CheckpointStore:
         self._on_commit = on_commit
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="w2v2-ray-checkpoint")
         self._pending: Future[None] | None = None
+        self._abandoned = threading.Event()
         if world_rank == 0:
             for stale in folder.glob(".writing-*"):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -169,6 +182,11 @@ class CheckpointStore:
         self.wait()
         self._writer.shutdown(wait=True)
 
+    def abandon(self) -> None:
+        """Stop waiting for shares of other workers, since training failed; does nothing once closed."""
+        self._abandoned.set()
+        self._writer.shutdown(wait=False)
+
     def _write(self, manifest: CheckpointManifest, write: Callable[[Path], object]) -> None:
         started = time.perf_counter()
         name = f"{_PREFIX}{manifest.update:08d}"
@@ -184,7 +202,7 @@ class CheckpointStore:
             self._commit(manifest, hidden, self.folder / name)
             if self._on_commit is not None:
                 self._on_commit(manifest, self.folder / name, time.perf_counter() - started)
-            self.prune()
+            self.prune(manifest.update)
 
     def _commit(self, manifest: CheckpointManifest, hidden: Path, final: Path) -> None:
         """Gather the shares of all workers into one folder and give it its name."""
@@ -195,7 +213,8 @@ class CheckpointStore:
                 raise RunFailedError(
                     f"{hidden}: other workers did not finish their shares in {_COMMIT_TIMEOUT_S:.0f} s"
                 )
-            time.sleep(0.02)
+            if self._abandoned.wait(0.02):
+                raise RunFailedError(f"{hidden}: given up, because training failed before all shares were there")
         for rank, marker in enumerate(markers):
             for name, facts in json.loads(marker.read_text()).items():
                 (hidden / f"rank-{rank:05d}" / name).rename(hidden / name)
@@ -210,22 +229,28 @@ class CheckpointStore:
         hidden.rename(final)
         _fsync_folder(self.folder)
 
-    def prune(self) -> None:
-        """Delete checkpoints that the spec does not keep: all but the newest, milestones and the best."""
-        found = list_checkpoints(self.folder)
+    def prune(self, update: int) -> None:
+        """Delete checkpoints that the spec does not keep: all but the newest, milestones and the best.
+
+        Args:
+            update: Where the run is. Checkpoints beyond it were found damaged when the run resumed; they do not count
+                as newest, or they would push out the good ones. The run replaces them when it gets there.
+        """
+        found = [path for path in list_checkpoints(self.folder) if update_of(path) <= update]
         keep = set(found[-self._spec.keep_last :])
         milestone = self._spec.milestone_updates
         if milestone is not None:
             keep |= {path for path in found if update_of(path) % milestone == 0 and update_of(path) > 0}
-        best = best_checkpoint(self.folder) if self._spec.keep_best else None
+        best = best_checkpoint(self.folder, update) if self._spec.keep_best else None
         for path in found:
             if path not in keep and path != best:
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Committed checkpoints, oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+    """Committed checkpoints, oldest first; folders of other names, such as a user's copies, are left alone."""
+    found = (path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal())
+    return sorted((path for path in found if path.is_dir()), key=update_of)
 
 
 def update_of(path: Path) -> int:
@@ -233,17 +258,37 @@ def update_of(path: Path) -> int:
     return int(path.name.removeprefix(_PREFIX))
 
 
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the lowest validation loss, if any was validated."""
+def best_checkpoint(folder: Path, up_to: int | None = None) -> Path | None:
+    """The checkpoint with the lowest validation loss, if any was validated.
+
+    Args:
+        folder: Where the checkpoints are.
+        up_to: Later updates do not count; None counts all.
+    """
+    best = _best(folder, up_to)
+    return best[1] if best else None
+
+
+def best_loss(folder: Path, up_to: int) -> float:
+    """Lowest validation loss among the checkpoints up to an update; infinite when none was validated."""
+    best = _best(folder, up_to)
+    return best[0] if best else math.inf
+
+
+def _best(folder: Path, up_to: int | None) -> tuple[float, Path] | None:
     best: tuple[float, Path] | None = None
     for path in list_checkpoints(folder):
+        if up_to is not None and update_of(path) > up_to:
+            break
         try:
             validation = read_manifest(path).validation
         except CheckpointError:
             continue
-        if validation and (best is None or validation["loss"] < best[0]):
+        if not validation or math.isnan(validation["loss"]):
+            continue
+        if best is None or validation["loss"] < best[0]:
             best = (validation["loss"], path)
-    return best[1] if best else None
+    return best
 
 
 def newest_good(folder: Path, on_bad: Callable[[Path, CheckpointError], None]) -> Path | None:
@@ -256,6 +301,14 @@ def newest_good(folder: Path, on_bad: Callable[[Path, CheckpointError], None]) -
             continue
         return path
     return None
+
+
+def none_is_usable(folder: Path, damaged: int) -> str:
+    """Why a run that has nothing but damaged checkpoints is not begun anew: that would wipe its metrics."""
+    return (
+        f"{folder}: none of its {damaged} checkpoints can be used (events.jsonl says why); restore one, or move this "
+        "folder away to begin the run anew"
+    )
 
 
 def check_identity(found: Mapping[str, str], wanted: Mapping[str, str], where: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +81,31 @@ class RunFolder:
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append a JSON object as one line, in a single write."""
     line = json.dumps(record, separators=(",", ":"), allow_nan=True) + "\n"
-    with path.open("ab", buffering=0) as file:
+    with path.open("a+b", buffering=0) as file:
+        if file.tell() and _last_byte(file) != b"\n":
+            line = "\n" + line  # what a killed writer left unfinished must not swallow this line
         file.write(line.encode())
 
 
+def _last_byte(file: FileIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON-lines file; an unfinished last line (a killed writer) is passed over."""
+    """Objects of a JSON-lines file; what a killed writer or a power cut left unfinished is passed over."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
 
 
 def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:

@@ -22,9 +22,13 @@ from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.engine.checkpoint_store import (
     CheckpointManifest,
     CheckpointStore,
+    best_loss,
     check_identity,
+    list_checkpoints,
     newest_good,
+    none_is_usable,
     read_manifest,
+    update_of,
 )
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
@@ -64,6 +68,15 @@ class _Window:
 
     started: float
     wait_s: float
+
+
+@dataclass
+class _Found:
+    """What a run that resumes finds: a checkpoint, none, or a reason not to go on."""
+
+    folder: Path | None = None
+    problem: str | None = None
+    best_loss: float = float("inf")
 
 
 class Trainer:
@@ -130,6 +143,7 @@ class Trainer:
             store.close()
             self._event("end", update=self._job.updates)
         finally:
+            store.abandon()
             batches.close()
             counts.close()
             if self._recorder is not None:
@@ -291,38 +305,36 @@ class Trainer:
 
     def _resume(self) -> int:
         """Load the newest good checkpoint; returns its update, or 0 for a run that begins."""
-        found: tuple[Path, str | None] | None = None
+        found = _Found()
         if self._first:
             found = self._find_checkpoint()
         found = broadcast_object(found)
-        if found is None:
+        if found.problem is not None:
+            raise CheckpointError(found.problem)
+        folder, self._best_loss = found.folder, found.best_loss
+        if folder is None:
             self._event("start", world_size=self._engine.world_size)
             return 0
-        folder, problem = found
-        if problem is not None:
-            raise CheckpointError(problem)
         manifest = read_manifest(folder)
         load_training_state(self._engine, folder)
         self._event("resume", update=manifest.update, world_size=self._engine.world_size)
         return manifest.update
 
-    def _find_checkpoint(self) -> tuple[Path, str | None] | None:
-        """The checkpoint to go on from and, when it must not be used, why. On worker 0."""
+    def _find_checkpoint(self) -> _Found:
+        """What there is to go on from. On worker 0."""
 
         def report(path: Path, error: CheckpointError) -> None:
             self._run.event("checkpoint_damaged", checkpoint=path.name, reason=error.message)
 
         folder = newest_good(self._run.checkpoints, report)
         if folder is None:
-            return None
-        manifest = read_manifest(folder)
+            damaged = list_checkpoints(self._run.checkpoints)
+            return _Found(problem=none_is_usable(self._run.checkpoints, len(damaged)) if damaged else None)
         try:
-            check_identity(manifest.identity, self._identity, self._run.path)
+            check_identity(read_manifest(folder).identity, self._identity, self._run.path)
         except CheckpointError as error:
-            return folder, error.message
-        if manifest.validation:
-            self._best_loss = manifest.validation["loss"]
-        return folder, None
+            return _Found(problem=error.message)
+        return _Found(folder, best_loss=best_loss(self._run.checkpoints, update_of(folder)))
 
     def _committed(self, manifest: CheckpointManifest, path: Path, seconds: float) -> None:
         self._run.event("checkpoint", update=manifest.update, path=path.name, write_s=round(seconds, 3))

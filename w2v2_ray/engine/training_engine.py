@@ -37,6 +37,11 @@ class UpdateResult:
     loss_scale: float
 
 
+def layer_drop_mode(engine: EngineSpec) -> Literal["skip", "run_and_discard"]:
+    """How the model may drop layers: at ZeRO 2 and 3 all ranks must run the same layers in the same order."""
+    return "skip" if engine.zero_stage < 2 else "run_and_discard"
+
+
 class TrainingEngine:
     """A model and its optimizer under DeepSpeed, whose updates do not depend on the number of workers.
 
@@ -148,8 +153,8 @@ class TrainingEngine:
 
     @property
     def layer_drop_mode(self) -> Literal["skip", "run_and_discard"]:
-        """How the model may drop layers: at ZeRO 2 and 3 all ranks must run the same layers in the same order."""
-        return "skip" if self.zero_stage < 2 else "run_and_discard"
+        """What the model must have been built with; see `layer_drop_mode`."""
+        return layer_drop_mode(self.engine_spec)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from w2v2_ray.engine.run_folder import read_lines
 
 
 class MetricsFollower:
@@ -27,6 +30,8 @@ class MetricsFollower:
         self._stop = threading.Event()
         self._offset = path.stat().st_size if path.exists() else 0
         self._inode = path.stat().st_ino if path.exists() else None
+        # Records carry the time they were made at, which tells those made again after a rewind from those kept by it.
+        self._told_until = max((float(record.get("time", 0.0)) for record in read_lines(path)), default=0.0)
         self._thread = threading.Thread(target=self._run, name="w2v2-ray-progress", daemon=True)
 
     def __enter__(self) -> MetricsFollower:
@@ -36,29 +41,36 @@ class MetricsFollower:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._read()
+        self.look()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
-            self._read()
+            self.look()
 
-    def _read(self) -> None:
+    def look(self) -> None:
+        """Tell what was written since the last look."""
         if not self._path.exists():
             return
-        status = self._path.stat()
-        if status.st_ino != self._inode:
-            # Rewritten after a resume: what is in it now was told before, what follows is new.
-            fresh = self._inode is None
-            self._inode = status.st_ino
-            self._offset = 0 if fresh else min(self._offset, status.st_size)
         with self._path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            rewritten = status.st_ino != self._inode or status.st_size < self._offset
+            if rewritten:
+                self._inode, self._offset = status.st_ino, 0
+            kept_until = self._told_until if rewritten else None
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
                 self._offset += len(line)
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
-                self._listener(record)
+                self._tell(line, kept_until)
+
+    def _tell(self, line: bytes, kept_until: float | None) -> None:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return
+        made_at = float(record.get("time", 0.0))
+        if kept_until is not None and made_at <= kept_until:
+            return
+        self._told_until = max(self._told_until, made_at)
+        self._listener(record)

@@ -13,6 +13,7 @@ from w2v2_ray.spec.data import BatchSpec, DataSpec
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.model import ContrastiveLossSpec, ModelSpec
 from w2v2_ray.spec.optim import OptimSpec
+from w2v2_ray.spec.watchdog import WatchdogSpec
 
 PUBLISHED_AUDIO_S_PER_UPDATE = {768: 5_600.0, 1024: 9_600.0}
 """Audio in one update of the published recipes by model dimension: sub-batches x tokens / sample rate. Below it users
@@ -84,6 +85,8 @@ class _TrainJob(Spec):
     """Saving."""
     logging: LoggingSpec = LoggingSpec()
     """Metrics and traces."""
+    watchdog: WatchdogSpec = WatchdogSpec()
+    """What is watched for and what is done about it."""
 
     def broken_rules(self) -> Iterator[Finding]:
         """Rules between the parts of any training job."""

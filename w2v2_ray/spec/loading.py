@@ -97,7 +97,11 @@ _Representer.add_representer(type(None), _Representer.represent_none)
 
 def dump_job(job: PretrainJob) -> str:
     """The job with every field written out, as YAML that loads back to the same job."""
-    document = {"kind": job.kind, **job.model_dump(mode="json")}
+    return dump_yaml({"kind": job.kind, **job.model_dump(mode="json")})
+
+
+def dump_yaml(document: dict[str, object]) -> str:
+    """Plain values as YAML 1.2, keys in their order, innermost lists on one line."""
     out = io.StringIO()
     yaml = YAML()
     yaml.Representer = _Representer

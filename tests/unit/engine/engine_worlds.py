@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import traceback
@@ -10,8 +11,17 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 _TIMEOUT_S = 120
+# What every worker needs, imported once by the process that they are forked from.
+_PRELOAD = [
+    "deepspeed",
+    "deepspeed.runtime.zero.stage3",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "torch._dynamo",
+    "w2v2_ray.engine.training_state",
+]
 
 
 class WorkersFailedError(AssertionError):
@@ -35,6 +45,7 @@ def _serve(rank: int, size: int, store: str, pipe: Connection) -> None:
             timeout=timedelta(seconds=_TIMEOUT_S),
         )
     init_process_group(torch.device("cpu"))
+    gc.freeze()  # DeepSpeed collects garbage several times for every bf16 engine.
     while True:
         message = pipe.recv()
         if message is None:
@@ -50,7 +61,8 @@ class World:
     """`size` processes with a process group."""
 
     def __init__(self, size: int, folder: Path) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOAD)
         self.size = size
         self._pipes: list[Connection] = []
         self._processes = []
@@ -98,7 +110,8 @@ class Worlds:
 
     def __getitem__(self, size: int) -> World:
         if size not in self._worlds:
-            self._worlds[size] = World(size, self._folder)
+            with patch.dict(os.environ, DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1"):
+                self._worlds[size] = World(size, self._folder)
         return self._worlds[size]
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ BF16 = [Setup("bf16", zero_stage=stage, layer_drop=True) for stage in (1, 2, 3)]
 UPDATES = 6
 
 
-def curve(worlds: Worlds, size: int, setup: Setup, *args: Any) -> list[dict[str, Any]]:
-    return cases.merged(worlds[size].run(cases.train, setup, 0, UPDATES, *args))
+@cache
+def curve(worlds: Worlds, size: int, setup: Setup) -> list[dict[str, Any]]:
+    return cases.merged(worlds[size].run(cases.train, setup, 0, UPDATES))
 
 
 @pytest.mark.parametrize("setup", [*FP32, *BF16], ids=str)

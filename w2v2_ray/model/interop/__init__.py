@@ -1,1 +1,1 @@
-"""Other projects' names and formats for the same network."""
+"""Other projects' names and formats for the same network, and our own."""

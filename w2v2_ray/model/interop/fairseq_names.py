@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+
+from w2v2_ray.model.interop import projections
 
 _FINETUNED_BACKBONE = "w2v_encoder.w2v_model."
 _FINETUNED_HEAD = "w2v_encoder.proj."
-_QKV = ("q_proj", "k_proj", "v_proj")
 
 _TOP_LEVEL = {
     "feature_norm": "layer_norm",
@@ -77,23 +77,10 @@ def from_fairseq(state: Mapping[str, Tensor], *, num_codebooks: int | None = Non
             triple is missing.
     """
     hourglass = any(".hourglass_layers." in name or ".post_layers." in name for name in state)
-    result: dict[str, Tensor] = {}
-    triples: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in state.items():
-        if name == "quantizer.vars":
-            result["quantizer.codebook"] = _split_codebook(tensor, num_codebooks)
-            continue
-        ours = _to_our_name(name, hourglass)
-        part = next((p for p in _QKV if f".{p}." in ours), None)
-        if part is None:
-            result[ours] = tensor
-        else:
-            triples.setdefault(ours.replace(part, "qkv"), {})[part] = tensor
-    for name, parts in triples.items():
-        missing = [part for part in _QKV if part not in parts]
-        if missing:
-            raise ValueError(f"{name}: {', '.join(missing)} missing from the state dict; all of q, k and v are needed")
-        result[name] = torch.cat([parts[part] for part in _QKV])
+    result = projections.fuse((_to_our_name(name, hourglass), tensor) for name, tensor in state.items())
+    codebook = result.pop("quantizer.vars", None)
+    if codebook is not None:
+        result["quantizer.codebook"] = projections.split_codebook("quantizer.vars", codebook, num_codebooks)
     return result
 
 
@@ -115,29 +102,16 @@ def to_fairseq(state: Mapping[str, Tensor], *, masked_extractor: bool = False) -
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name == "quantizer.codebook":
-            result["quantizer.vars"] = tensor.flatten(0, 1)[None]
+            result["quantizer.vars"] = projections.join_codebook(tensor)
         elif name.startswith("head."):
             result[_FINETUNED_HEAD + name.removeprefix("head.")] = tensor
         elif name.startswith("backbone."):
             theirs = _to_their_backbone_name(name.removeprefix("backbone."), layer_norm, masked_extractor)
-            if ".qkv." in theirs:
-                for part, rows in zip(_QKV, tensor.chunk(3), strict=True):
-                    result[prefix + theirs.replace("qkv", part)] = rows
-            else:
-                result[prefix + theirs] = tensor
+            result[prefix + theirs] = tensor
         else:
             module, _, leaf = name.rpartition(".")
             result[f"{_HEADS.get(module, module)}.{leaf}" if module else name] = tensor
-    return result
-
-
-def _split_codebook(tensor: Tensor, num_codebooks: int | None) -> Tensor:
-    """Shape: [1, G·V, d] -> [G, V, d]."""
-    if num_codebooks is None or tensor.ndim != 3 or tensor.shape[1] % num_codebooks:
-        raise ValueError(
-            f"quantizer.vars has shape {list(tensor.shape)}, which {num_codebooks} codebooks do not divide"
-        )
-    return tensor.view(num_codebooks, -1, tensor.shape[2])
+    return projections.split(result)
 
 
 def _to_our_name(name: str, hourglass: bool) -> str:
@@ -162,7 +136,9 @@ def _to_our_backbone_name(name: str, hourglass: bool) -> str | None:
         stack, index, module, leaf = match.groups()
         stacks = {theirs: ours for ours, theirs in _STACKS.items()}
         ours_stack = stacks[stack] if hourglass else "stack"
-        modules = {theirs: ours for ours, theirs in _LAYER.items()} | {f"self_attn.{p}": f"attention.{p}" for p in _QKV}
+        modules = {theirs: ours for ours, theirs in _LAYER.items()} | {
+            f"self_attn.{p}": f"attention.{p}" for p in projections.PARTS
+        }
         return f"encoder.{ours_stack}.layers.{index}.{modules[module]}.{leaf}" if module in modules else None
     for ours, theirs in _SINGLE.items():
         if name == theirs:
