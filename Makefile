@@ -22,7 +22,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/golden_table.py
+	$(BIN)/python benchmarks/bad_inputs.py
+	$(BIN)/python benchmarks/bad_data.py
+	$(BIN)/python benchmarks/training_state.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'

@@ -49,7 +49,13 @@ TINY_JOB: dict[str, Any] = {
     "updates": 6,
     "engine": {"precision": "fp32", "threads": 1},
     "validation": {"every_updates": 3},
-    "checkpoint": {"every_updates": 2, "keep_last": 2, "milestone_updates": None, "keep_best": False},
+    "checkpoint": {
+        "every_updates": 2,
+        "keep_last": 2,
+        "milestone_updates": None,
+        "keep_best": False,
+        "snapshot_updates": None,
+    },
     "logging": {"tensorboard": False, "trace_samples": True},
 }
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""

@@ -51,7 +51,9 @@ def show_training(job: PretrainJob, run: RunFolder, console: Console) -> Iterato
         def show(record: dict[str, Any]) -> None:
             progress.update(bar, completed=record["update"], description=describe(record))
             if not console.is_terminal and (record["update"] % every == 0 or record["update"] in (1, job.updates)):
-                console.print(f"update {record['update']}/{job.updates}  {describe(record)}", highlight=False)
+                console.print(
+                    f"update {record['update']}/{job.updates}  {describe(record)}", highlight=False, soft_wrap=True
+                )
 
         with MetricsFollower(run.metrics, show):
             yield

@@ -1,12 +1,14 @@
 """Where training states are kept: written in the background, committed in one step, verified before use.
 
 A checkpoint is a folder `update-00001000` that holds each worker's share of the state and `checkpoint.json`, a list of
-its files with sizes and checksums. Workers write their shares into a hidden folder and leave a marker each; the first
-worker renames the folder once all markers are there. No collective is involved, so training goes on meanwhile.
+its files with sizes and checksums. A snapshot, `snapshot-00001000`, is the same but for its name: only the newest two
+are kept. Workers write their shares into a hidden folder and leave a marker each; the first worker renames the folder
+once all markers are there. No collective is involved, so training goes on meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -18,8 +20,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from w2v2_ray.engine.fence import SupersededError
 from w2v2_ray.engine.run_folder import write_text
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.spec.job import CheckpointSpec
@@ -27,7 +30,9 @@ from w2v2_ray.spec.job import CheckpointSpec
 FORMAT = "w2v2-ray training state"
 FORMAT_VERSION = 1
 MANIFEST = "checkpoint.json"
-_PREFIX = "update-"
+StateKind = Literal["checkpoint", "snapshot"]
+_PREFIXES: dict[StateKind, str] = {"checkpoint": "update-", "snapshot": "snapshot-"}
+_KEPT_SNAPSHOTS = 2
 _COMMIT_TIMEOUT_S = 1800.0
 
 
@@ -42,6 +47,9 @@ class CheckpointManifest:
         identity: What must agree for a run to go on: digests of the spec's parts and of the dataset.
         validation: Held-out measurements at this update, where it was validated.
         files: Size in bytes and SHA-256 of each file.
+        kind: Whether it is kept, or replaced by the next snapshots.
+        watchdog: State of the watchdog.
+        rollbacks: How many rollbacks the run had had.
     """
 
     update: int
@@ -50,6 +58,9 @@ class CheckpointManifest:
     identity: dict[str, str]
     validation: dict[str, float] | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kind: StateKind = "checkpoint"
+    watchdog: dict[str, Any] | None = None
+    rollbacks: int = 0
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -105,6 +116,24 @@ def verify(folder: Path) -> CheckpointManifest:
     return manifest
 
 
+@dataclass
+class _Save:
+    """A save under way: this worker's share and, on worker 0, the commit of all shares.
+
+    `manifest` and `hidden` say what and where; `abandoned` makes worker 0 stop waiting for the others' shares.
+    """
+
+    manifest: CheckpointManifest
+    hidden: Path
+    abandoned: threading.Event
+    share: Future[None]
+    commit: Future[None] | None = None
+
+    @property
+    def futures(self) -> list[Future[None]]:
+        return [self.share] if self.commit is None else [self.share, self.commit]
+
+
 class CheckpointStore:
     """The checkpoints of one run.
 
@@ -116,6 +145,7 @@ class CheckpointStore:
         world_rank: This worker; worker 0 commits and prunes.
         world_size: Workers that save together.
         on_commit: Called on worker 0, from the background thread, with every committed checkpoint.
+        may_commit: Asked on worker 0 before it renames or deletes anything; False when the run has a newer attempt.
     """
 
     def __init__(
@@ -127,6 +157,7 @@ class CheckpointStore:
         world_rank: int,
         world_size: int,
         on_commit: Callable[[CheckpointManifest, Path, float], None] | None = None,
+        may_commit: Callable[[], bool] = lambda: True,
     ) -> None:
         self.folder = folder
         self._spec = spec
@@ -134,12 +165,33 @@ class CheckpointStore:
         self._rank = world_rank
         self._world_size = world_size
         self._on_commit = on_commit
+        self._may_commit = may_commit
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="w2v2-ray-checkpoint")
-        self._pending: Future[None] | None = None
+        self._pending: _Save | None = None
         self._abandoned = threading.Event()
         if world_rank == 0:
             for stale in folder.glob(".writing-*"):
                 shutil.rmtree(stale, ignore_errors=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether this worker's part of the last save is still being written."""
+        return self._pending is not None and not all(future.done() for future in self._pending.futures)
+
+    @property
+    def problem(self) -> str | None:
+        """Why this worker's part of the last save failed, once it has; None while it has not."""
+        if self._pending is None or self.busy:
+            return None
+        return next((describe_problem(f.exception()) for f in self._pending.futures if f.exception()), None)
+
+    @property
+    def share_problem(self) -> str | None:
+        """Why this worker's own share of the last save failed, or None; waits until it is written."""
+        if self._pending is None:
+            return None
+        error = self._pending.share.exception()
+        return describe_problem(error) if error else None
 
     def save(self, manifest: CheckpointManifest, write: Callable[[Path], object]) -> float:
         """Save this worker's share in the background. Every worker calls it for the same update.
@@ -157,7 +209,13 @@ class CheckpointStore:
         started = time.perf_counter()
         self.wait()
         waited_s = time.perf_counter() - started
-        self._pending = self._writer.submit(self._write, manifest, write)
+        hidden = self.folder / f".writing-{name_of(manifest)}-{self._attempt}"
+        abandoned = threading.Event()
+        began = time.perf_counter()
+        share = self._writer.submit(self._write_share, hidden, write)
+        self._pending = _Save(manifest, hidden, abandoned, share)
+        if self._rank == 0:
+            self._pending.commit = self._writer.submit(self._finish, self._pending, began)
         return waited_s
 
     def wait(self) -> None:
@@ -170,12 +228,24 @@ class CheckpointStore:
             return
         pending, self._pending = self._pending, None
         try:
-            pending.result()
+            for future in pending.futures:
+                future.result()
         except OSError as error:
-            raise RunFailedError(
-                f"{self.folder}: saving a checkpoint failed ({error.strerror or error}); earlier ones are intact. "
-                "Free space or check permissions, then run the same command to resume"
-            ) from error
+            raise RunFailedError(f"{self.folder}: {describe_problem(error)}") from error
+
+    def drop(self) -> None:
+        """Give up the last save, because a worker's part of it failed, and remove what this worker wrote of it."""
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        pending.abandoned.set()
+        for future in pending.futures:
+            future.exception()
+        # Worker 0 cannot tell whether the others are still writing; the folder goes when its last share has gone.
+        shutil.rmtree(pending.hidden / f"rank-{self._rank:05d}", ignore_errors=True)
+        (pending.hidden / f"rank-{self._rank:05d}.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            pending.hidden.rmdir()
 
     def close(self) -> None:
         """Finish writing and release the thread."""
@@ -187,10 +257,7 @@ class CheckpointStore:
         self._abandoned.set()
         self._writer.shutdown(wait=False)
 
-    def _write(self, manifest: CheckpointManifest, write: Callable[[Path], object]) -> None:
-        started = time.perf_counter()
-        name = f"{_PREFIX}{manifest.update:08d}"
-        hidden = self.folder / f".writing-{name}-{self._attempt}"
+    def _write_share(self, hidden: Path, write: Callable[[Path], object]) -> None:
         share = hidden / f"rank-{self._rank:05d}"
         share.mkdir(parents=True, exist_ok=True)
         write(share)
@@ -198,14 +265,24 @@ class CheckpointStore:
         for path in sorted(share.iterdir()):
             files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         write_text(hidden / f"rank-{self._rank:05d}.json", json.dumps(files))
-        if self._rank == 0:
-            self._commit(manifest, hidden, self.folder / name)
-            if self._on_commit is not None:
-                self._on_commit(manifest, self.folder / name, time.perf_counter() - started)
-            self.prune(manifest.update)
 
-    def _commit(self, manifest: CheckpointManifest, hidden: Path, final: Path) -> None:
-        """Gather the shares of all workers into one folder and give it its name."""
+    def _finish(self, save: _Save, began: float) -> None:
+        """Commit once every share is there. On worker 0's thread, after its own share."""
+        if save.share.exception():
+            return
+        final = self.folder / name_of(save.manifest)
+        markers = self._wait_for_shares(save)
+        try:
+            self._commit(save, markers, final)
+        except BaseException:
+            shutil.rmtree(save.hidden, ignore_errors=True)
+            raise
+        if self._on_commit is not None:
+            self._on_commit(save.manifest, final, time.perf_counter() - began)
+        self.prune(save.manifest.update)
+
+    def _wait_for_shares(self, save: _Save) -> list[Path]:
+        hidden = save.hidden
         markers = [hidden / f"rank-{rank:05d}.json" for rank in range(self._world_size)]
         deadline = time.monotonic() + _COMMIT_TIMEOUT_S
         while not all(marker.exists() for marker in markers):
@@ -213,8 +290,13 @@ class CheckpointStore:
                 raise RunFailedError(
                     f"{hidden}: other workers did not finish their shares in {_COMMIT_TIMEOUT_S:.0f} s"
                 )
-            if self._abandoned.wait(0.02):
+            if self._abandoned.wait(0.02) or save.abandoned.is_set():
                 raise RunFailedError(f"{hidden}: given up, because training failed before all shares were there")
+        return markers
+
+    def _commit(self, save: _Save, markers: list[Path], final: Path) -> None:
+        """Gather the shares of all workers into one folder and give it its name."""
+        hidden, manifest = save.hidden, save.manifest
         for rank, marker in enumerate(markers):
             for name, facts in json.loads(marker.read_text()).items():
                 (hidden / f"rank-{rank:05d}" / name).rename(hidden / name)
@@ -223,6 +305,8 @@ class CheckpointStore:
             marker.unlink()
         write_text(hidden / MANIFEST, json.dumps(asdict(manifest), indent=1))
         _fsync_folder(hidden)
+        if not self._may_commit():
+            raise SupersededError(f"{hidden}: a newer attempt has taken this run over")
         if final.exists():
             # The same update saved again after a rewind: the new one replaces it.
             shutil.rmtree(final)
@@ -245,17 +329,55 @@ class CheckpointStore:
         for path in found:
             if path not in keep and path != best:
                 shutil.rmtree(path, ignore_errors=True)
+        snapshots = [path for path in _listed(self.folder, "snapshot") if update_of(path) <= update]
+        for path in snapshots[:-_KEPT_SNAPSHOTS]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def describe_problem(error: BaseException | None) -> str:
+    """What a failed save is reported as."""
+    if isinstance(error, OSError):
+        return (
+            f"saving a checkpoint failed ({error.strerror or error}); earlier ones are intact. "
+            "Free space or check permissions, then run the same command to resume"
+        )
+    return str(error)
+
+
+def name_of(manifest: CheckpointManifest) -> str:
+    """Name of a state's folder."""
+    return f"{_PREFIXES[manifest.kind]}{manifest.update:08d}"
+
+
+def _listed(folder: Path, kind: StateKind) -> list[Path]:
+    prefix = _PREFIXES[kind]
+    found = (path for path in folder.glob(f"{prefix}*") if path.name.removeprefix(prefix).isdecimal())
+    return sorted((path for path in found if path.is_dir()), key=update_of)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Committed checkpoints, oldest first; folders of other names, such as a user's copies, are left alone."""
-    found = (path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal())
-    return sorted((path for path in found if path.is_dir()), key=update_of)
+    return _listed(folder, "checkpoint")
+
+
+def list_states(folder: Path) -> list[Path]:
+    """Committed checkpoints and snapshots, oldest first; of the same update, the checkpoint last."""
+    return sorted([*_listed(folder, "snapshot"), *_listed(folder, "checkpoint")], key=update_of)
+
+
+def remove_state(path: Path) -> None:
+    """Delete a state; one that cannot be deleted stays."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def is_snapshot(path: Path) -> bool:
+    """Whether a state is a snapshot, by its name."""
+    return path.name.startswith(_PREFIXES["snapshot"])
 
 
 def update_of(path: Path) -> int:
-    """Update number in a checkpoint's name."""
-    return int(path.name.removeprefix(_PREFIX))
+    """Update number in the name of a checkpoint or snapshot."""
+    return int(path.name.rpartition("-")[2])
 
 
 def best_checkpoint(folder: Path, up_to: int | None = None) -> Path | None:
@@ -291,10 +413,22 @@ def _best(folder: Path, up_to: int | None) -> tuple[float, Path] | None:
     return best
 
 
-def newest_good(folder: Path, on_bad: Callable[[Path, CheckpointError], None]) -> Path | None:
-    """The newest checkpoint whose every file is as it was written; damaged ones are reported and passed over."""
-    for path in reversed(list_checkpoints(folder)):
+def newest_good(
+    folder: Path,
+    on_bad: Callable[[Path, CheckpointError], None],
+    wanted: Callable[[CheckpointManifest], bool] = lambda manifest: True,
+) -> Path | None:
+    """The newest checkpoint or snapshot whose every file is as it was written.
+
+    Args:
+        folder: Where they are.
+        on_bad: Told of damaged ones, which are passed over.
+        wanted: Others are passed over in silence.
+    """
+    for path in reversed(list_states(folder)):
         try:
+            if not wanted(read_manifest(path)):
+                continue
             verify(path)
         except CheckpointError as error:
             on_bad(path, error)

@@ -54,7 +54,7 @@ class Interventions:
 
     def skips(self, update: int) -> bool:
         """Whether an update is passed over."""
-        return any(rollback.skip_first <= update <= rollback.skip_last for rollback in self.rollbacks)
+        return any(0 < rollback.skip_first <= update <= rollback.skip_last for rollback in self.rollbacks)
 
     def is_skipped(self, micro_batch: int, micro_batches_per_update: int) -> bool:
         """Whether the micro-batch at this position of the stream is passed over."""

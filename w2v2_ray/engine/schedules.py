@@ -28,7 +28,8 @@ def learning_rate(optim: OptimSpec, updates: int, update: int) -> float:
     progress = min((update - decay_start) / max(updates - decay_start, 1), 1.0)
     if schedule.policy == "exp":
         return optim.lr * math.exp(math.log(schedule.final_scale) * progress)
-    return optim.lr * (schedule.final_scale + (1.0 - schedule.final_scale) * (1.0 - progress) ** schedule.power)
+    remaining = float((1.0 - progress) ** schedule.power)
+    return optim.lr * (schedule.final_scale + (1.0 - schedule.final_scale) * remaining)
 
 
 def gumbel_temperature(quantizer: QuantizerSpec, update: int) -> float:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,37 +17,40 @@ from torch import Tensor
 
 from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
-from w2v2_ray.engine.checkpoint_store import (
-    CheckpointManifest,
-    CheckpointStore,
-    best_loss,
-    check_identity,
-    list_checkpoints,
-    newest_good,
-    none_is_usable,
-    read_manifest,
-    update_of,
-)
+from w2v2_ray.engine.checkpoint_store import read_manifest
+from w2v2_ray.engine.checkpointing import Checkpointer, Found, Signals
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
+from w2v2_ray.engine.fence import Fence
+from w2v2_ray.engine.guard import Guard, RollbackNeeded
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
 from w2v2_ray.engine.pretraining_task import SUMS, PretrainMicroBatch, PretrainTask, summarise
 from w2v2_ray.engine.recorder import Recorder
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.schedules import gumbel_temperature, learning_rate
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
-from w2v2_ray.engine.training_state import load_training_state, snapshot_training_state
+from w2v2_ray.engine.training_state import load_training_state
+from w2v2_ray.engine.watchdog import Verdict
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.job import PretrainJob
 
 
 class TrainerHooks(Protocol):
-    """What surrounds the trainer and wants to know. All methods are called on every worker."""
+    """What surrounds the trainer: wants to know, and may want something. All methods are called on every worker."""
 
     def on_update(self, update: int, record: dict[str, Any] | None) -> None:
         """An update is done; `record` is its metrics line where one was written."""
 
     def on_checkpoint(self, update: int) -> None:
         """A checkpoint of this update is being written in the background."""
+
+    def wants_state(self) -> bool:
+        """A state should be saved as soon as possible. True on one worker is enough."""
+
+    def must_leave(self) -> bool:
+        """A node of this job is about to be taken away. True on one worker is enough."""
+
+    def leave(self, update: int) -> None:
+        """The state asked for by `must_leave` is saved; ends the attempt by raising what the surroundings know."""
 
 
 class NoHooks:
@@ -61,6 +62,17 @@ class NoHooks:
     def on_checkpoint(self, update: int) -> None:
         """Ignore."""
 
+    def wants_state(self) -> bool:
+        """Never."""
+        return False
+
+    def must_leave(self) -> bool:
+        """Never."""
+        return False
+
+    def leave(self, update: int) -> None:
+        """Never called."""
+
 
 @dataclass
 class _Window:
@@ -68,15 +80,6 @@ class _Window:
 
     started: float
     wait_s: float
-
-
-@dataclass
-class _Found:
-    """What a run that resumes finds: a checkpoint, none, or a reason not to go on."""
-
-    folder: Path | None = None
-    problem: str | None = None
-    best_loss: float = float("inf")
 
 
 class Trainer:
@@ -108,72 +111,126 @@ class Trainer:
         self._validation = validation
         self._run = run
         self._hooks = hooks or NoHooks()
-        self._identity = run_identity(job, fingerprint)
         self._device = engine.device
         self._per_update = job.batch.micro_batches_per_update
         self._first = engine.world_rank == 0
         self._recorder: Recorder | None = None
-        self._best_loss = float("inf")
+        self._guard = Guard(job, run.path, self._event)
+        self._checkpoints = Checkpointer(
+            job, engine, run, run_identity(job, fingerprint), self._epoch_after, self._event
+        )
+        self._resumed: Found | None = None
+        self._last_validation: dict[str, float] | None = None
 
     def train(self) -> None:
-        """Train to the last update, from the newest good checkpoint when there is one. Collective.
+        """Train to the last update, from the newest good state when there is one. Collective.
 
         Raises:
             CheckpointError: When the run's checkpoints belong to another spec or dataset.
-            RunFailedError: When a checkpoint could not be written.
+            RunFailedError: When the last checkpoint could not be written, or the watchdog ended the run.
+            SupersededError: When a newer attempt has the run.
         """
+        fence = Fence.take(self._run.path) if self._first else None
+        fence = Fence(self._run.path, broadcast_object(fence.token if fence else None) or "")
         start = self._resume()
-        attempt = broadcast_object(uuid.uuid4().hex[:8])
-        store = CheckpointStore(
-            self._run.checkpoints,
-            self._job.checkpoint,
-            attempt=attempt,
-            world_rank=self._engine.world_rank,
-            world_size=self._engine.world_size,
-            on_commit=self._committed,
-        )
+        self._checkpoints.open(fence, self._resumed.best_loss if self._resumed else float("inf"), start)
+        try:
+            if start == 0 and self._job.watchdog.enabled and self._job.checkpoint.snapshot_updates is not None:
+                # The watchdog may want to go back to the beginning.
+                self._checkpoints.save(0, "snapshot", None, self._guard)
+            while True:
+                try:
+                    self._train_from(start, fence)
+                    break
+                except RollbackNeeded as needed:
+                    start = self._roll_back(needed.verdict)
+            self._checkpoints.finish(self._job.updates, self._last_validation, self._guard)
+            self._event("end", update=self._job.updates)
+        finally:
+            self._checkpoints.abandon()
+
+    def _train_from(self, start: int, fence: Fence) -> None:
         if self._first:
-            self._recorder = Recorder(self._run, self._job.logging, start)
+            self._recorder = Recorder(self._run, self._job.logging, start, fence)
         batches = Prefetcher(
             self._task.micro_batch, self._my_micro_batches(start), depth=self._job.data.prefetch_micro_batches
         )
-        counts = Prefetcher(self._my_masked_frames, range(start + 1, self._job.updates + 1), depth=2)
+        counts = Prefetcher(self._my_masked_frames, self._updates_after(start), depth=2)
         try:
-            self._loop(start, batches, counts, store)
-            store.close()
-            self._event("end", update=self._job.updates)
+            self._loop(start, batches, counts)
         finally:
-            store.abandon()
             batches.close()
             counts.close()
             if self._recorder is not None:
                 self._recorder.close()
 
-    def _loop(
-        self, start: int, batches: Prefetcher[PretrainMicroBatch], counts: Prefetcher[int], store: CheckpointStore
-    ) -> None:
+    def _loop(self, start: int, batches: Prefetcher[PretrainMicroBatch], counts: Prefetcher[int]) -> None:
         window = _Window(time.perf_counter(), batches.wait_s)
-        last_saved = start
+        self._last_validation = None
+        signals = Signals()
         for update in range(start + 1, self._job.updates + 1):
-            result, totals = self._update(update, batches, counts)
             record = None
-            if update % self._job.logging.every_updates == 0 or update == self._job.updates:
-                record = self._log(update, result, totals, batches, window)
-                window = _Window(time.perf_counter(), batches.wait_s)
+            if not self._guard.interventions.skips(update):
+                result, totals, signals = self._update(update, batches, counts)
+                if update % self._job.logging.every_updates == 0 or update == self._job.updates:
+                    record = self._log(update, result, totals, batches, window)
+                    window = _Window(time.perf_counter(), batches.wait_s)
+                self._tell_recovered(update)
+                self._guard.observe(update, self._judged(result, totals))
             self._hooks.on_update(update, record)
-            figures = self._validate_if_due(update)
-            if self._checkpoint_due(update, figures) and last_saved != update:
-                self._save(update, figures, store)
-                last_saved = update
+            figures = self._last_validation = self._validate_if_due(update)
+            if self._checkpoints.save_if_due(update, figures, signals, self._guard):
                 self._hooks.on_checkpoint(update)
+            if signals.leave:
+                self._leave(update)
+
+    def _leave(self, update: int) -> None:
+        """Give the node back, now that the state is safe."""
+        problem = self._checkpoints.settle()
+        self._event("left", update=update, problem=problem)
+        self._hooks.leave(update)
+
+    def _judged(self, result: UpdateResult, totals: list[float]) -> dict[str, float]:
+        """What the watchdog is shown, the same on every worker."""
+        figures = {**summarise(totals), "grad_norm": float(result.grad_norm)}
+        if self._job.engine.precision == "fp16":
+            figures |= {"loss_scale": result.loss_scale, "skipped": float(result.overflow)}
+        return figures
+
+    def _roll_back(self, verdict: Verdict) -> int:
+        """Go back to a state from before the incident. Collective."""
+        checkpoints = self._checkpoints
+        checkpoints.settle()
+        good = checkpoints.good_states(self._guard.interventions) if self._first else {}
+        target = self._guard.decide(verdict, good, self._first)
+        folder = broadcast_object(good.get(target))
+        load_training_state(self._engine, folder)
+        self._guard.restore(read_manifest(folder).watchdog)
+        if self._first:
+            checkpoints.forget_after(target)
+        checkpoints.rewound(target)
+        return target
+
+    def _tell_recovered(self, update: int) -> None:
+        """At the first update after a restart: how long it took, and what had to be computed again."""
+        found, self._resumed = self._resumed, None
+        if found is None or not found.last_update:
+            return
+        self._event(
+            "recovered",
+            update=update,
+            world_size=self._engine.world_size,
+            seconds_to_next_update=round(time.time() - found.last_time, 3),
+            updates_recomputed=max(0, found.last_update - update + 1),
+        )
 
     def _update(
         self, update: int, batches: Prefetcher[PretrainMicroBatch], counts: Prefetcher[int]
-    ) -> tuple[UpdateResult, list[float]]:
+    ) -> tuple[UpdateResult, list[float], Signals]:
         """One optimizer step over this worker's share of the update's micro-batches."""
         engine = self._engine
         share = len(assigned(self._per_update, update, engine.world_rank, engine.world_size))
-        (normaliser,) = sum_over_workers(torch.tensor([float(next(counts))], dtype=torch.float64, device=self._device))
+        normaliser, signals = self._agree(next(counts))
         # Keyed by micro-batch, since a ZeRO stage may run one again with weight zero to keep workers in step.
         sums: dict[int, Tensor] = {}
         used: dict[int, PretrainMicroBatch] = {}
@@ -191,13 +248,27 @@ class Trainer:
             max_count=-(-self._per_update // engine.world_size),
             forward=forward,
             normaliser=normaliser,
-            lr=learning_rate(self._job.optim, self._job.updates, update),
+            lr=self._learning_rate(update),
         )
         zero = torch.zeros(len(SUMS), dtype=torch.float64, device=self._device)
         totals = sum_over_workers(sum(sums.values(), zero))
         if self._job.logging.trace_samples:
             self._trace(update, list(used.values()))
-        return result, totals
+        return result, totals, signals
+
+    def _agree(self, masked_frames: int) -> tuple[float, Signals]:
+        """The update's normaliser, and what the workers have to tell each other, in one sum."""
+        busy, failed, due = self._checkpoints.signals()
+        mine = Signals(busy, failed, due, float(self._hooks.wants_state()), float(self._hooks.must_leave()))
+        summed = torch.tensor([float(masked_frames), *mine.as_list()], dtype=torch.float64, device=self._device)
+        normaliser, *rest = sum_over_workers(summed)
+        signals = Signals.from_list(rest)
+        self._checkpoints.heed(signals)
+        return normaliser, signals
+
+    def _learning_rate(self, update: int) -> float:
+        scale = self._guard.interventions.lr_scale(update)
+        return learning_rate(self._job.optim, self._job.updates, update) * scale
 
     def _log(
         self,
@@ -220,7 +291,7 @@ class Trainer:
             "epoch": self._task.plan.epoch_of((update - 1) * self._per_update),
             **summarise(totals),
             "world_size": self._engine.world_size,
-            "lr": learning_rate(self._job.optim, self._job.updates, update),
+            "lr": self._learning_rate(update),
             "grad_norm": float(result.grad_norm),
             "gumbel_temperature": gumbel_temperature(self._job.model.quantizer, update),
             "masked_frames": int(counted["masked_frames"]),
@@ -285,66 +356,36 @@ class Trainer:
             engine.train()
         return summarise(sum_over_workers(sums))
 
-    def _checkpoint_due(self, update: int, figures: dict[str, float] | None) -> bool:
-        spec = self._job.checkpoint
-        improved = figures is not None and figures["loss"] < self._best_loss
-        if improved and figures is not None:
-            self._best_loss = figures["loss"]
-        return update % spec.every_updates == 0 or update == self._job.updates or (improved and spec.keep_best)
-
-    def _save(self, update: int, figures: dict[str, float] | None, store: CheckpointStore) -> None:
-        snapshot = snapshot_training_state(self._engine)
-        manifest = CheckpointManifest(
-            update=update,
-            epoch=self._task.plan.epoch_of(update * self._per_update),
-            world_size=self._engine.world_size,
-            identity=self._identity,
-            validation=figures,
-        )
-        store.save(manifest, snapshot.write)
+    def _epoch_after(self, update: int) -> int:
+        return self._task.plan.epoch_of(update * self._per_update)
 
     def _resume(self) -> int:
-        """Load the newest good checkpoint; returns its update, or 0 for a run that begins."""
-        found = _Found()
-        if self._first:
-            found = self._find_checkpoint()
-        found = broadcast_object(found)
+        """Load the newest good state; returns its update, or 0 for a run that begins."""
+        found = broadcast_object(self._checkpoints.find(self._guard) if self._first else None)
         if found.problem is not None:
             raise CheckpointError(found.problem)
-        folder, self._best_loss = found.folder, found.best_loss
-        if folder is None:
+        self._resumed = found
+        self._guard.interventions = found.interventions
+        if found.folder is None:
             self._event("start", world_size=self._engine.world_size)
             return 0
-        manifest = read_manifest(folder)
-        load_training_state(self._engine, folder)
-        self._event("resume", update=manifest.update, world_size=self._engine.world_size)
+        manifest = read_manifest(found.folder)
+        load_training_state(self._engine, found.folder)
+        self._guard.restore(manifest.watchdog)
+        self._event("resume", update=manifest.update, world_size=self._engine.world_size, path=found.folder.name)
         return manifest.update
-
-    def _find_checkpoint(self) -> _Found:
-        """What there is to go on from. On worker 0."""
-
-        def report(path: Path, error: CheckpointError) -> None:
-            self._run.event("checkpoint_damaged", checkpoint=path.name, reason=error.message)
-
-        folder = newest_good(self._run.checkpoints, report)
-        if folder is None:
-            damaged = list_checkpoints(self._run.checkpoints)
-            return _Found(problem=none_is_usable(self._run.checkpoints, len(damaged)) if damaged else None)
-        try:
-            check_identity(read_manifest(folder).identity, self._identity, self._run.path)
-        except CheckpointError as error:
-            return _Found(problem=error.message)
-        return _Found(folder, best_loss=best_loss(self._run.checkpoints, update_of(folder)))
-
-    def _committed(self, manifest: CheckpointManifest, path: Path, seconds: float) -> None:
-        self._run.event("checkpoint", update=manifest.update, path=path.name, write_s=round(seconds, 3))
 
     def _event(self, name: str, **details: Any) -> None:
         if self._first:
             self._run.event(name, **details)
 
+    def _updates_after(self, start: int) -> Iterator[int]:
+        """Updates to be computed; the others are passed over after a rollback."""
+        skips = self._guard.interventions.skips
+        return (update for update in range(start + 1, self._job.updates + 1) if not skips(update))
+
     def _my_micro_batches(self, start: int) -> Iterator[int]:
-        for update in range(start + 1, self._job.updates + 1):
+        for update in self._updates_after(start):
             yield from assigned(self._per_update, update, self._engine.world_rank, self._engine.world_size)
 
     def _my_masked_frames(self, update: int) -> int:

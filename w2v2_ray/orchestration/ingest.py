@@ -171,9 +171,9 @@ def _ray(jobs: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    cluster = "RAY_ADDRESS" in os.environ
-    size = {} if cluster else {"num_cpus": jobs, "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level="ERROR", **size)
+    # "local" always starts a Ray of its own; without it, one that happens to run on this machine would be joined.
+    options: dict[str, Any] = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
+    ray.init(log_to_driver=False, logging_level="ERROR", **({} if "RAY_ADDRESS" in os.environ else options))
     try:
         yield
     finally:

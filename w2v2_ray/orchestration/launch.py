@@ -13,11 +13,14 @@ from typing import Any
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
-from w2v2_ray.engine.checkpoint_store import list_checkpoints
+from w2v2_ray.engine.checkpoint_store import check_identity, list_checkpoints, read_manifest
 from w2v2_ray.engine.pretraining_task import build_plan
 from w2v2_ray.engine.run_folder import RunFolder, write_text
-from w2v2_ray.errors import RunFailedError, StorageError, W2v2RayError
+from w2v2_ray.engine.trainer import run_identity
+from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.run_lock import run_lock
+from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
+from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job
 
@@ -47,12 +50,32 @@ def run_folder(job: PretrainJob) -> RunFolder:
     return RunFolder(Path(job.storage_path).expanduser().resolve() / job.name)
 
 
-def check_data(job: PretrainJob) -> None:
+def with_absolute_paths(job: PretrainJob) -> PretrainJob:
+    """The job with every local path made absolute: workers do not run in the driver's folder."""
+
+    def absolute(path: str) -> str:
+        return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+    def refs(given: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+        return tuple(ref.model_copy(update={"path": absolute(ref.path)}) for ref in given)
+
+    data = job.data
+    changes: dict[str, Any] = {"train": refs(data.train), "validation": refs(data.validation)}
+    if data.cache_dir is not None:
+        changes["cache_dir"] = absolute(data.cache_dir)
+    return job.model_copy(update={"data": data.model_copy(update=changes)})
+
+
+def check_data(job: PretrainJob) -> str:
     """Open every dataset of a job and check it, so that a bad shard is named now and not in the middle of the run.
+
+    Returns:
+        Fingerprint of the training data.
 
     Raises:
         UserError: Naming the dataset or shard.
     """
+    fingerprints = []
     for refs in (job.data.train, job.data.validation):
         if not refs:
             continue
@@ -62,6 +85,23 @@ def check_data(job: PretrainJob) -> None:
         if mixture.num_samples.sum(dtype="int64") * 2 <= CHECKSUM_LIMIT_BYTES:
             mixture = open_mixture(parts, verify="checksums", **cache)
         build_plan(job, mixture, RandomStreams(job.seed))
+        fingerprints.append(mixture.fingerprint)
+    return fingerprints[0]
+
+
+def check_same_run(job: PretrainJob, run: RunFolder, fingerprint: str) -> None:
+    """Refuse a job that the run's checkpoints do not belong to, before anything of the run is touched.
+
+    Raises:
+        CheckpointError: Naming the parts that differ.
+    """
+    for checkpoint in reversed(list_checkpoints(run.checkpoints)):
+        try:
+            manifest = read_manifest(checkpoint)
+        except CheckpointError:
+            continue  # damaged; the workers report it and go on from the one before
+        check_identity(manifest.identity, run_identity(job, fingerprint), run.path)
+        return
 
 
 def launch(job: PretrainJob, *, resume: bool = True, address: str | None = None) -> RunSummary:
@@ -79,9 +119,11 @@ def launch(job: PretrainJob, *, resume: bool = True, address: str | None = None)
     run = run_folder(job)
     if not resume and (list_checkpoints(run.checkpoints) or run.metrics.exists()):
         raise StorageError(f"{run.path}: this run exists; use another name, or --resume to go on with it")
-    check_data(job)
+    job = with_absolute_paths(job)
+    fingerprint = check_data(job)
     run.create()
     with run_lock(run.path):
+        check_same_run(job, run, fingerprint)
         write_text(run.spec, dump_job(job))
         run.event("launch", min_workers=job.elastic.min_workers, max_workers=job.elastic.max_workers)
         _train_with_ray(job, run, address)
@@ -89,6 +131,7 @@ def launch(job: PretrainJob, *, resume: bool = True, address: str | None = None)
 
 
 def _train_with_ray(job: PretrainJob, run: RunFolder, address: str | None) -> None:
+    set_ray_variables(job)
     import ray
 
     started_here = not ray.is_initialized()
@@ -110,6 +153,9 @@ def _start_ray(job: PretrainJob, address: str | None) -> None:
         # On one machine the job's workers share what cores there are, rather than wait for more for ever.
         wanted = -(-job.elastic.max_workers * job.worker.cpus // 1)
         options |= {"num_cpus": int(max(wanted, os.cpu_count() or 1)), "include_dashboard": False}
+        options["_system_config"] = cluster_settings()
+        # Without a name, Ray would join a cluster that happens to run here, and then refuses num_cpus.
+        address = "local"
     try:
         ray.init(address=address, **options)
     except ConnectionError as error:
@@ -119,36 +165,12 @@ def _start_ray(job: PretrainJob, address: str | None) -> None:
 
 
 def _fit(job: PretrainJob, run: RunFolder) -> None:
-    import ray.train.torch
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-
+    from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
     from w2v2_ray.orchestration.worker import train_worker
 
-    elastic = job.elastic
     fatal = f".fatal-{time.time_ns()}.json"
-    resources = {"CPU": job.worker.cpus}
-    if job.worker.gpus:
-        resources["GPU"] = job.worker.gpus
-    trainer = ray.train.torch.TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job.model_dump(mode="json"), "run": str(run.path), "fatal": fatal},
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if job.worker.gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=(
-                elastic.max_workers
-                if elastic.min_workers == elastic.max_workers
-                else (elastic.min_workers, elastic.max_workers)
-            ),
-            use_gpu=job.worker.gpus > 0,
-            resources_per_worker=resources,
-        ),
-        run_config=RunConfig(
-            # A name of its own for every launch: Ray would silently resume a name that it knows.
-            name=f"launch-{time.time_ns()}",
-            storage_path=str(run.path / "ray"),
-            failure_config=FailureConfig(max_failures=job.failure.max_failures),
-        ),
-    )
+    config = {"job": job.model_dump(mode="json"), "run": str(run.path), "fatal": fatal}
+    trainer = ElasticTrainer(job, run.path, train_worker, config, name=f"launch-{time.time_ns()}")
     try:
         trainer.fit()
     except Exception as error:

@@ -31,7 +31,7 @@ class MetricsFollower:
         self._offset = path.stat().st_size if path.exists() else 0
         self._inode = path.stat().st_ino if path.exists() else None
         # Records carry the time they were made at, which tells those made again after a rewind from those kept by it.
-        self._told_until = max((float(record.get("time", 0.0)) for record in read_lines(path)), default=0.0)
+        self._told_until = max((float(record.get("time", 0.0)) for record in read_lines(path)), default=float("-inf"))
         self._thread = threading.Thread(target=self._run, name="w2v2-ray-progress", daemon=True)
 
     def __enter__(self) -> MetricsFollower:

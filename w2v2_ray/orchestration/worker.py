@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import ray.train
+import torch.distributed as dist
 
 from w2v2_ray.engine.run_folder import RunFolder, write_text
 from w2v2_ray.engine.session import start_session
+from w2v2_ray.engine.trainer import NoHooks
 from w2v2_ray.errors import W2v2RayError
+from w2v2_ray.orchestration.failures import NodeLeaving
+from w2v2_ray.orchestration.scaling import request_of
 from w2v2_ray.spec.job import PretrainJob, parse_job
 
 REPORT_UPDATES = 100
 """Updates between two reports to Ray. A report is a barrier of about a second among the workers."""
 
 
-class RayHooks:
-    """Tells Ray Train how far the run is."""
+class RayHooks(NoHooks):
+    """Tells Ray Train how far the run is, and the trainer what Ray is about to do.
 
-    def __init__(self) -> None:
+    Args:
+        run: The run's folder.
+        world_rank: This worker.
+    """
+
+    def __init__(self, run: Path, world_rank: int) -> None:
+        self._run = run
+        self._first = world_rank == 0
         self._latest: dict[str, Any] = {}
+        self._answered: int | None = None
 
     def on_update(self, update: int, record: dict[str, Any] | None) -> None:
         """Report now and then. Every worker does so at the same update."""
@@ -33,6 +47,38 @@ class RayHooks:
         """Report the newest figures with the checkpoint's update."""
         if update % REPORT_UPDATES:
             ray.train.report({**self._latest, "checkpoint_update": update})
+
+    def wants_state(self) -> bool:
+        """The controller is about to resize the group. Once for each request, on worker 0 alone."""
+        request = request_of(self._run) if self._first else None
+        if request is None or request == self._answered:
+            return False
+        self._answered = request
+        return True
+
+    def must_leave(self) -> bool:
+        """A node of the group is being drained.
+
+        The public `ray.train.get_preemption_info` is a barrier; the trainer's own sum tells the others for nothing.
+        """
+        from ray.train.v2._internal.execution.context import get_train_context
+
+        return get_train_context().preemption_context.preemption_info is not None
+
+    def leave(self, update: int) -> None:
+        """End this attempt.
+
+        Raises:
+            NodeLeaving: Always.
+        """
+        raise NodeLeaving(f"the state of update {update} is saved; a drained node is given back")
+
+
+def allow_collectives(timeout_s: float) -> None:
+    """Give collective operations more time than the workers had to find each other."""
+    if dist.is_initialized():
+        # No public function changes it; torchrun's own elasticity uses this one.
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout_s), None)
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -48,12 +94,13 @@ def train_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     try:
         job: PretrainJob = parse_job(config["job"])
+        allow_collectives(job.failure.collective_timeout_s)
         session = start_session(
             job,
             run,
             local_rank=context.get_local_rank(),
             workers_on_node=context.get_local_world_size(),
-            hooks=RayHooks(),
+            hooks=RayHooks(run.path, context.get_world_rank()),
         )
         session.trainer.train()
         session.close()

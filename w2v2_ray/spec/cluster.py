@@ -14,6 +14,11 @@ class ElasticSpec(Spec):
     """The run waits when fewer can be had."""
     max_workers: PositiveInt = 1
     """The run never asks for more."""
+    stable_s: NonNegativeFloat = 5.0
+    """A running job is resized once the new size has been possible for so long, so that a node that flaps does not
+    restart it. Lost workers are replaced at once."""
+    resize_interval_s: NonNegativeFloat = 60.0
+    """Least time between a start or restart and the next resize."""
 
     def broken_rules(self) -> Iterator[Finding]:
         """The range must not be empty."""
@@ -38,4 +43,14 @@ class FailureSpec(Spec):
     """How much misfortune a run survives."""
 
     max_failures: NonNegativeInt = 100
-    """Worker failures before the run gives up. Every restart resumes from the newest good checkpoint."""
+    """Worker failures before the run gives up. Every restart resumes from the newest good checkpoint. A node that is
+    drained, and a restart to change the number of workers, do not count."""
+    hang_timeout_s: PositiveFloat = 10.0
+    """A worker that does not answer for so long is killed and replaced."""
+    start_timeout_s: PositiveFloat = 10.0
+    """Time that a start waits for all its workers' resources before it looks again what the cluster has."""
+    collective_timeout_s: PositiveFloat = 300.0
+    """Time that workers wait for each other in one collective operation, loading a checkpoint included."""
+    storage_patience_s: NonNegativeFloat = 60.0
+    """Time for which the last save of a run is tried again when the storage fails. Earlier saves are skipped instead,
+    and made up for at the next snapshot."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from w2v2_ray.spec.base import Finding, NonNegativeInt, PositiveInt, Spec, largest_divisor
+from w2v2_ray.spec.base import Finding, NonNegativeFloat, NonNegativeInt, PositiveInt, Spec, largest_divisor
 from w2v2_ray.spec.cluster import ElasticSpec, FailureSpec, WorkerSpec
 from w2v2_ray.spec.data import BatchSpec, DataSpec
 from w2v2_ray.spec.engine import EngineSpec
@@ -40,6 +40,11 @@ class CheckpointSpec(Spec):
     """Checkpoints at multiples of this are kept for ever; null keeps none."""
     keep_best: bool = True
     """Keep the checkpoint with the lowest validation loss."""
+    snapshot_updates: PositiveInt | None = 10
+    """Least number of updates between two snapshots, of which the newest two are kept: what a failure costs at most.
+    Training never waits for one; null takes none."""
+    snapshot_s: NonNegativeFloat = 15.0
+    """Least time between two snapshots."""
 
 
 class LoggingSpec(Spec):
@@ -60,7 +65,7 @@ class _TrainJob(Spec):
     """Name of the run: its folder under `storage_path`. Write letters, digits, dot, dash and underscore,
     128 at most, the first a letter or digit."""
     storage_path: str = "runs"
-    """Folder or URI in which runs live."""
+    """Folder in which runs live; every worker must see it (a shared file system when there are several nodes)."""
     seed: NonNegativeInt = 1
     """Every random draw of the run follows from this number."""
     data: DataSpec

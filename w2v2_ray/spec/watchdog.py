@@ -43,7 +43,7 @@ class LossSpikeCheck(Spec):
 
     action: WatchAction = "rollback"
     """`warn`, `stop`, `rollback` or `off`."""
-    patience_updates: PositiveInt = 5
+    patience_updates: PositiveInt = 8
     """Updates in a row that must be so; a single bad batch is harmless, as its gradient is clipped."""
     window_updates: Int = Field(default=200, ge=20)
     """Updates over which the median and its deviation are taken; nothing is judged before they are there."""

@@ -187,8 +187,7 @@ def test_concatenated_sub_batches_use_every_utterance_once_per_epoch_too(worlds:
             assert used[epoch] == Counter({f"{number:02d}": 1 for number in range(2, 36)})
 
 
-def test_concat_changes_nothing_but_the_draws(worlds: Worlds, tiny_job):
-    """The same virtual world: as many sub-batches and (at first sight) as large a loss."""
+def test_concatenating_changes_the_draws_and_leaves_the_loss_on_its_scale(worlds: Worlds, tiny_job):
     jobs = [tiny_job({"batch.concat": concat, "name": f"concat-{concat}", "updates": 3}) for concat in (1, 5)]
     for job in jobs:
         run(worlds[1], job)

@@ -12,6 +12,7 @@ from typing import Any
 from w2v2_ray.engine.checkpoint_store import list_checkpoints, read_manifest
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.session import start_session
+from w2v2_ray.engine.trainer import NoHooks
 from w2v2_ray.spec.job import PretrainJob, parse_job
 
 
@@ -20,7 +21,7 @@ class StopError(Exception):
 
 
 @dataclass
-class Hooks:
+class Hooks(NoHooks):
     """Writes down what it is told; ends the process or the run at an update."""
 
     checkpoints: Path

@@ -28,9 +28,9 @@ def test_a_second_driver_is_refused_until_the_first_is_killed(tmp_path: Path):
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StorageError, match=rf"{tmp_path}: process {holder.pid} on .* is training this run"):
-            with run_lock(tmp_path):
-                pass
+        message = rf"{tmp_path}: process {holder.pid} on .* is training this run"
+        with pytest.raises(StorageError, match=message), run_lock(tmp_path):
+            pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         with run_lock(tmp_path):

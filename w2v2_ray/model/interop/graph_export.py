@@ -6,8 +6,9 @@ import copy
 import importlib.util
 import io
 import json
+import logging
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from w2v2_ray.errors import CheckpointError, MissingExtraError
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
-from w2v2_ray.model.hourglass import HourglassStack
+from w2v2_ray.model.hourglass import HourglassStack, LinearShorten, LinearUpsample
 from w2v2_ray.model.interop.files import new_file, write_text
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 
@@ -52,7 +53,11 @@ class RecogniserGraph(nn.Module):
 
 
 class _ShapeFreeHourglass(nn.Module):
-    """The Hourglass with padding that any length goes through, where the original looks at the length first."""
+    """The Hourglass in operations that a tracer follows for any length.
+
+    The original cuts and reshapes by whether k divides the length. Strided pooling and convolution do the same
+    shortening without asking, and picking frames by index the same upsampling.
+    """
 
     def __init__(self, stack: HourglassStack) -> None:
         super().__init__()
@@ -67,15 +72,33 @@ class _ShapeFreeHourglass(nn.Module):
         """Shape: x [B, T, D], padding_mask [B, T] -> [B, T, D]."""
         stack, k = self.original, self.original.shorten_factor
         residual: Tensor = stack.pre(x, padding_mask)
-        T, D = residual.shape[1], residual.shape[2]
-        shortened = (T + k - 1) // k
-        y = F.pad(residual.masked_fill(padding_mask[..., None], 0.0), (0, 0, 0, k - 1))[:, : shortened * k]
-        mask = F.pad(padding_mask, (0, k - 1), value=True)[:, : shortened * k]
-        y = stack.shorten(y.reshape(-1, shortened, k, D))
-        y = stack.middle(y, mask.reshape(-1, shortened, k).all(2))
-        x = stack.upsample(y).flatten(1, 2)[:, :T] + residual
-        out: Tensor = stack.post(x, padding_mask)
+        padded = F.pad(residual.masked_fill(padding_mask[..., None], 0.0).transpose(1, 2), (0, k - 1))
+        valid = F.pad((~padding_mask).to(x.dtype)[:, None], (0, k - 1))
+        short_mask = F.avg_pool1d(valid, k, k)[:, 0] == 0
+        y = stack.middle(self._shorten(padded, k), short_mask)
+        frames = torch.arange(residual.shape[1], device=x.device)
+        out: Tensor = stack.post(self._upsample(y, frames, k) + residual, padding_mask)
         return out
+
+    def _shorten(self, x: Tensor, k: int) -> Tensor:
+        """Shape: [B, D, T + k - 1] -> [B, U, D]."""
+        shorten = self.original.shorten
+        if not isinstance(shorten, LinearShorten):
+            return F.avg_pool1d(x, k, k).transpose(1, 2)
+        # A linear map of k frames stacked is a convolution with stride k.
+        weight = shorten.linear.weight.reshape(x.shape[1], k, -1).transpose(1, 2)
+        return F.conv1d(x, weight, shorten.linear.bias, stride=k).transpose(1, 2)
+
+    def _upsample(self, x: Tensor, frames: Tensor, k: int) -> Tensor:
+        """Shape: x [B, U, D], frames [T] -> [B, T, D]."""
+        upsample = self.original.upsample
+        if not isinstance(upsample, LinearUpsample):
+            return x.index_select(1, frames // k)
+        # A linear map of one frame to k is a transposed convolution with stride k, but for the bias.
+        weight = upsample.linear.weight.reshape(k, -1, x.shape[2]).permute(2, 1, 0)
+        y = F.conv_transpose1d(x.transpose(1, 2), weight, stride=k).transpose(1, 2)
+        bias = upsample.linear.bias.reshape(k, -1).index_select(0, frames % k)
+        return y.index_select(1, frames) + bias
 
 
 def trace(model: LoadedModel) -> torch.export.ExportedProgram:
@@ -87,8 +110,9 @@ def trace(model: LoadedModel) -> torch.export.ExportedProgram:
     network = model.build()
     if not isinstance(network, Wav2Vec2CtcModel):
         raise CheckpointError(f"{model.source}: a {model.kind} model; only recognisers (ctc) export to a graph")
-    samples = torch.export.Dim("samples", min=_least_samples(model))
-    batch = torch.export.Dim("batch", min=1)
+    # Found out by the tracer: for named dimensions it demands proofs that it cannot make for an Hourglass.
+    samples = torch.export.Dim.AUTO(min=_least_samples(model))
+    batch = torch.export.Dim.AUTO(min=1)
     example = _example(model)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,9 +132,9 @@ def _example(model: LoadedModel) -> tuple[Tensor, Tensor]:
 
 
 def _least_samples(model: LoadedModel) -> int:
-    """Samples that give two frames: fewer make sizes of 1, which a tracer takes for constants."""
-    encoder = model.spec.feature_encoder
-    samples = 2
+    """Samples that give two frames, shortened ones too: fewer make sizes of 1, which a tracer takes for constants."""
+    encoder, hourglass = model.spec.feature_encoder, model.spec.encoder.hourglass
+    samples = 2 if hourglass is None else hourglass.shorten_factor + 1
     for _, kernel, stride in reversed(encoder.conv_layers):
         samples = (samples - 1) * stride + kernel
     return samples
@@ -155,18 +179,19 @@ def export_onnx(model: LoadedModel, path: Path) -> tuple[Path, ...]:
 
 
 def _save_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    # The exporter reports its progress on the terminal, whatever it is told.
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        written: Any = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            external_data=False,
-            verbose=False,
-        )
-        written.save(str(path), external_data=False)
+    # The exporter logs which packages for images are not installed, and its progress, whatever it is told.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            written: Any = torch.onnx.export(
+                program, dynamo=True, input_names=INPUTS, output_names=OUTPUTS, external_data=False, verbose=False
+            )
+            written.save(str(path), external_data=False)
+    finally:
+        logger.setLevel(level)
 
 
 def _write_vocabulary(model: LoadedModel, path: Path) -> tuple[Path, ...]:

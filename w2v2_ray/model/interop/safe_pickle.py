@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import argparse
+import functools
 import pickletools
 import warnings
 import zipfile
@@ -119,6 +120,7 @@ def _is_known(name: str) -> bool:
     return _is_inert(name) or name == "argparse.Namespace" or name in _torch_names()
 
 
+@functools.cache
 def _torch_names() -> set[str]:
     """What the weights-only loader allows by itself; its own check decides, this one words the refusal."""
     rebuild = {name for name in dir(torch._utils) if name.startswith("_rebuild_")}
@@ -152,8 +154,12 @@ def _names_in_zip(path: Path) -> set[str]:
                 raise CheckpointError(f"{path}: a zip file, but not one of torch.save (no data.pkl in it)")
             with archive.open(pickles[0]) as file:
                 return set(_globals(path, file))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or download it again") from None
+    except CheckpointError:
+        raise
+    # Damage makes zipfile raise errors of many kinds, those of decoding and unpacking among them.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
 
 
 def _check_zip_sizes(path: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -171,8 +177,13 @@ def _names_in_legacy(path: Path) -> set[str]:
     """The older format is a row of pickles (magic number, version, machine, object) and then the storages."""
     names: set[str] = set()
     with path.open("rb") as file:
-        for _ in range(4):
-            names.update(_globals(path, file))
+        try:
+            for _ in range(4):
+                names.update(_globals(path, file))
+        except CheckpointError:
+            # A hostile pickle may be anything but a checkpoint; what it would have done is the better message.
+            if all(_is_known(name) for name in names):
+                raise
     return names
 
 

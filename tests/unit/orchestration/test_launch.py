@@ -1,0 +1,184 @@
+"""What the driver refuses before any worker starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from w2v2_ray import errors
+from w2v2_ray.data.mixture import open_mixture
+from w2v2_ray.engine.checkpoint_store import CheckpointManifest, CheckpointStore
+from w2v2_ray.engine.run_folder import RunFolder, append_line, read_lines, write_text
+from w2v2_ray.engine.trainer import run_identity
+from w2v2_ray.errors import CheckpointError, DatasetError, StorageError, UserError
+from w2v2_ray.orchestration import launch as launching
+from w2v2_ray.orchestration.launch import launch, run_folder, with_absolute_paths
+from w2v2_ray.orchestration.run_lock import run_lock
+from w2v2_ray.spec.job import PretrainJob
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch) -> list[PretrainJob]:
+    """Stands in for Ray: the jobs that passed every check."""
+    jobs: list[PretrainJob] = []
+    monkeypatch.setattr(launching, "_train_with_ray", lambda job, run, address: jobs.append(job))
+    return jobs
+
+
+def save_checkpoint(job: PretrainJob) -> RunFolder:
+    """What a run of this job leaves behind."""
+    run = run_folder(job)
+    run.create()
+    write_text(run.spec, "as the run began")
+    fingerprint = open_mixture([(ref.path, ref.repeat) for ref in job.data.train]).fingerprint
+    manifest = CheckpointManifest(update=4, epoch=0, world_size=1, identity=run_identity(job, fingerprint))
+    store = CheckpointStore(run.checkpoints, job.checkpoint, attempt="a", world_rank=0, world_size=1)
+    store.save(manifest, lambda folder: (folder / "state.json").write_text("{}"))
+    store.close()
+    return run
+
+
+def test_a_good_job_is_started_with_its_spec_written_down(tiny_job, started):
+    job = tiny_job()
+    summary = launch(job)
+    assert started == [job]
+    assert summary.updates == job.updates
+    assert summary.folder == run_folder(job).path
+    assert "max_tokens: 40000" in run_folder(job).spec.read_text()
+    assert [event["event"] for event in read_lines(run_folder(job).events)] == ["launch"]
+
+
+def test_workers_are_given_absolute_paths(tiny_job, tiny_dataset, started, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tiny_dataset.parent)
+    launch(tiny_job({"data.train": tiny_dataset.name, "data.cache_dir": "cache"}))
+    (job,) = started
+    assert job.data.train[0].path == str(tiny_dataset)
+    assert job.data.cache_dir == str(tiny_dataset.parent / "cache")
+    uri = tiny_job({"data.train": "s3://bucket/dataset"})
+    assert with_absolute_paths(uri).data.train[0].path == "s3://bucket/dataset"
+
+
+def test_a_run_that_exists_goes_on_by_default_and_is_refused_with_no_resume(tiny_job, started):
+    run = save_checkpoint(tiny_job())
+    launch(tiny_job())
+    assert len(started) == 1
+    with pytest.raises(StorageError, match=rf"{run.path}: this run exists; use another name"):
+        launch(tiny_job(), resume=False)
+    assert len(started) == 1
+
+
+def test_a_run_that_only_logged_something_counts_as_existing(tiny_job, started):
+    run = run_folder(tiny_job())
+    run.create()
+    append_line(run.metrics, {"update": 1})
+    with pytest.raises(StorageError, match="this run exists"):
+        launch(tiny_job(), resume=False)
+    assert started == []
+
+
+def test_no_resume_starts_a_run_that_does_not_exist(tiny_job, started):
+    launch(tiny_job(), resume=False)
+    assert len(started) == 1
+
+
+def test_a_storage_path_that_is_a_uri_is_refused_with_the_remedy(tiny_job):
+    with pytest.raises(StorageError, match=r"storage_path: s3://bucket/runs: .*use a local path or a mounted share"):
+        launch(tiny_job(storage_path="s3://bucket/runs"))
+
+
+def test_a_second_driver_is_refused(tiny_job, started):
+    run = run_folder(tiny_job())
+    run.create()
+    with run_lock(run.path), pytest.raises(StorageError, match="is training this run"):
+        launch(tiny_job())
+    assert started == []
+    assert not run.spec.exists()
+
+
+@pytest.mark.parametrize("which", ["data.train", "data.validation"])
+def test_an_altered_shard_is_named_before_training_starts(tiny_job, tiny_dataset, tmp_path: Path, started, which):
+    shutil.copytree(tiny_dataset, tmp_path / "copy")
+    shard = tmp_path / "copy" / "shard-00001.arrow"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"copy/shard-00001\.arrow: is altered"):
+        launch(tiny_job({which: str(tmp_path / "copy")}))
+    shard.write_bytes(content[:-7])
+    with pytest.raises(DatasetError, match=r"copy/shard-00001\.arrow: .*(truncated|bytes)"):
+        launch(tiny_job({which: str(tmp_path / "copy")}))
+    assert started == []
+    assert not run_folder(tiny_job()).path.exists()
+
+
+@pytest.mark.parametrize("which", ["data.train", "data.validation"])
+def test_a_dataset_without_long_enough_utterances_is_refused(tiny_job, which, started, tiny_dataset):
+    with pytest.raises(DatasetError, match=r"none of the 36 utterances has min_samples: 30000"):
+        launch(tiny_job({"batch.min_samples": 30_000, "batch.max_samples": 32_000, which: str(tiny_dataset)}))
+    assert started == []
+
+
+def test_a_missing_dataset_is_named(tiny_job):
+    with pytest.raises(DatasetError, match="nowhere"):
+        launch(tiny_job({"data.train": "nowhere"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"seed": 2}, "another seed;"), ({"loss.negatives": 7, "batch.concat": 5}, "another batch, loss;")],
+)
+def test_another_spec_is_refused_before_it_overwrites_the_runs_own(tiny_job, started, changes: dict[str, Any], named):
+    run = save_checkpoint(tiny_job())
+    with pytest.raises(CheckpointError, match=named):
+        launch(tiny_job(changes))
+    assert run.spec.read_text() == "as the run began"
+    assert started == []
+
+
+def test_what_does_not_change_the_result_so_far_may_be_changed(tiny_job, started):
+    save_checkpoint(tiny_job())
+    launch(tiny_job({"updates": 12, "engine.zero_stage": 2, "checkpoint.every_updates": 5, "elastic.max_workers": 3}))
+    assert len(started) == 1
+
+
+def test_without_an_address_ray_is_started_here_even_where_a_cluster_runs(tiny_job, monkeypatch: pytest.MonkeyPatch):
+    import ray
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", lambda **options: given.update(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    job = tiny_job({"elastic.max_workers": 3, "worker.cpus": 1.5})
+    launching._start_ray(job, None)
+    assert given["address"] == "local"
+    assert given["num_cpus"] >= 5
+    given.clear()
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    launching._start_ray(job, None)
+    assert given["address"] == "somewhere:6379"
+    assert "num_cpus" not in given
+
+
+def test_a_cluster_that_does_not_answer_is_named(tiny_job, monkeypatch: pytest.MonkeyPatch):
+    import ray
+
+    def refuse(**options: Any) -> None:
+        raise ConnectionError("no")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(UserError, match=r"10\.0\.0\.1:6379: no Ray cluster answers there"):
+        launching._start_ray(tiny_job(), "10.0.0.1:6379")
+
+
+def test_the_error_a_worker_left_behind_is_raised_as_itself_once(tmp_path: Path):
+    fatal = tmp_path / ".fatal.json"
+    assert launching._fatal_error(fatal) is None
+    write_text(fatal, '{"type": "CheckpointError", "message": "damaged"}')
+    failure = launching._fatal_error(fatal)
+    assert isinstance(failure, CheckpointError)
+    assert failure.message == "damaged"
+    assert launching._fatal_error(fatal) is None
+    write_text(fatal, '{"type": "OfTheFuture", "message": "what"}')
+    assert type(launching._fatal_error(fatal)) is errors.RunFailedError

@@ -1,0 +1,57 @@
+"""Ray Train's trainer with our scaling and failure policies. Ray has no public way to choose them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from w2v2_ray.orchestration.events import ClusterEvents
+from w2v2_ray.orchestration.failures import PatientFailurePolicy
+from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
+from w2v2_ray.orchestration.settings import GROUP_START_S, ray_variables
+from w2v2_ray.spec.job import PretrainJob
+
+
+class ElasticTrainer(TorchTrainer):
+    """A TorchTrainer for one job.
+
+    Args:
+        job: Says how many workers, what each needs, and what is survived.
+        run: The run's folder.
+        train_loop: Runs on every worker.
+        config: Given to it.
+        name: Of this launch; Ray would silently resume a name that it knows.
+    """
+
+    def __init__(self, job: PretrainJob, run: Path, train_loop: Any, config: dict[str, Any], name: str) -> None:
+        elastic = job.elastic
+        self._rule = ResizeRule(elastic.stable_s, elastic.resize_interval_s)
+        self._run_path = str(run)
+        fixed = elastic.min_workers == elastic.max_workers
+        resources = {"CPU": job.worker.cpus, **({"GPU": job.worker.gpus} if job.worker.gpus else {})}
+        super().__init__(
+            train_loop,
+            train_loop_config=config,
+            torch_config=TorchConfig(backend="nccl" if job.worker.gpus else "gloo", timeout_s=GROUP_START_S),
+            scaling_config=ScalingConfig(
+                num_workers=elastic.max_workers if fixed else (elastic.min_workers, elastic.max_workers),
+                use_gpu=job.worker.gpus > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=str(run / "ray"),
+                failure_config=FailureConfig(max_failures=job.failure.max_failures, max_preemption_failures=-1),
+                callbacks=[ClusterEvents(str(run), ray_variables(job))],
+            ),
+        )
+
+    def _initialize_and_run_controller(self, **controller_init_kwargs: Any) -> Any:
+        kwargs = dict(controller_init_kwargs)
+        kwargs["failure_policy"] = PatientFailurePolicy(self.run_config.failure_config)
+        if self.scaling_config.elasticity_enabled:
+            kwargs["scaling_policy"] = ElasticPolicy(self.scaling_config, self._rule, self._run_path)
+        return super()._initialize_and_run_controller(**kwargs)

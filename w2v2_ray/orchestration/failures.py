@@ -1,0 +1,79 @@
+"""What ended a group of workers, and whether it counts as a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+
+Cause = Literal["worker_lost", "worker_hung", "node_lost", "oom", "left", "collateral"]
+
+_COLLATERAL = (
+    "connection closed by peer",
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "gloo",
+    "nccl",
+    "socket",
+    "timed out",
+    "store",
+)
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "memoryerror", "memory pressure", "cannot allocate memory")
+_TEXT_CHARACTERS = 500
+
+
+class NodeLeaving(Exception):  # noqa: N818  (planned, not an error)
+    """Raised by every worker once its state is safe, so that a drained node is given back before its deadline."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why one worker ended.
+
+    Attributes:
+        cause: What happened to it; `collateral` when it only lost another.
+        text: The error, shortened.
+    """
+
+    cause: Cause
+    text: str
+
+
+def classify(error: BaseException) -> Ending:
+    """Tell from a worker's error what happened to it."""
+    inner = getattr(error, "health_check_failure", None) or error
+    kind, text = type(inner).__name__, str(inner).strip()
+    short = text if len(text) <= _TEXT_CHARACTERS else f"{text[: _TEXT_CHARACTERS // 2]} ... {text[-200:]}"
+    message = f"{kind}: {short}"
+    lower = f"{kind} {text}".lower()
+    if isinstance(inner, NodeLeaving) or kind == "NodeLeaving":
+        return Ending("left", message)
+    if kind == "WorkerHealthCheckTimeoutError":
+        return Ending("worker_hung", message)
+    if any(sign in lower for sign in _OUT_OF_MEMORY):
+        return Ending("oom", message)
+    if kind == "DistBackendError" or (
+        kind in ("RuntimeError", "DistNetworkError", "DistStoreError", "ConnectionError", "SupersededError")
+        and any(sign in lower for sign in _COLLATERAL)
+    ):
+        return Ending("collateral", message)
+    return Ending("worker_lost", message)
+
+
+def left_on_purpose(failures: Mapping[int, BaseException]) -> bool:
+    """Whether the group ended itself, to give a node back."""
+    return any(classify(error).cause == "left" for error in failures.values())
+
+
+class PatientFailurePolicy(DefaultFailurePolicy):
+    """Ray's policy, but a group that left a drained node in good order has not failed."""
+
+    def make_decision(self, training_failed_error: Any) -> FailureDecision:
+        """Retry, and count it unless the workers left on purpose."""
+        failures = getattr(training_failed_error, "worker_failures", None)
+        if failures and left_on_purpose(failures):
+            return FailureDecision.RETRY
+        return super().make_decision(training_failed_error)

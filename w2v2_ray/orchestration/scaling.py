@@ -1,0 +1,173 @@
+"""How many workers to run with, and when to change it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    ScalingDecision,
+)
+
+from w2v2_ray.engine.checkpoint_store import list_states
+from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
+
+REQUEST_FILE = ".snapshot-wanted"
+"""Its presence in the run's folder asks the workers for a snapshot."""
+_LOOK_INTERVAL_S = 1.0
+_SNAPSHOT_PATIENCE_S = 15.0
+
+
+class ResizeRule:
+    """Decides whether a running group is to be resized: not for every node that flaps.
+
+    Args:
+        stable_s: A new size must have been possible for so long.
+        interval_s: Least time since the group was started.
+    """
+
+    def __init__(self, stable_s: float, interval_s: float) -> None:
+        self._stable_s = stable_s
+        self._interval_s = interval_s
+        self._candidate: int | None = None
+        self._since = 0.0
+
+    def wants(self, current: int, possible: int, *, now: float, started: float) -> bool:
+        """Whether to resize from `current` to `possible` workers; times are of one monotonic clock, in seconds."""
+        if possible == current:
+            self._candidate = None
+            return False
+        if possible != self._candidate:
+            self._candidate, self._since = possible, now
+        return now - self._since >= self._stable_s and now - started >= self._interval_s
+
+
+class SnapshotRequest:
+    """Asks the workers for a state before they are stopped on purpose, so that nothing is computed twice.
+
+    Args:
+        run: The run's folder.
+        patience_s: A resize does not wait longer for it.
+    """
+
+    def __init__(self, run: Path, patience_s: float = _SNAPSHOT_PATIENCE_S) -> None:
+        self._path = run / REQUEST_FILE
+        self._checkpoints = run / "checkpoints"
+        self._patience_s = patience_s
+        self._asked: float | None = None
+        self._before: set[str] = set()
+
+    def answered(self, now: float) -> bool:
+        """Ask if that has not been done; true once a new state is there, or has been waited for long enough."""
+        states = {path.name for path in list_states(self._checkpoints)}
+        if self._asked is None:
+            self._asked, self._before = now, states
+            try:
+                self._path.write_text(str(time.time_ns()))
+            except OSError:
+                return True
+            return False
+        if states - self._before or now - self._asked >= self._patience_s:
+            self.withdraw()
+            return True
+        return False
+
+    def withdraw(self) -> None:
+        """Ask no longer."""
+        self._asked = None
+        self._path.unlink(missing_ok=True)
+
+
+class ElasticPolicy(ElasticScalingPolicy):
+    """Ray's elastic policy with a fresh view of the cluster, hysteresis, and a snapshot before a resize.
+
+    Ray's own counts nodes as of up to 20 s ago, dead and draining ones included.
+
+    Args:
+        scaling_config: Ray's.
+        rule: When a running group is resized.
+        run: The run's folder.
+    """
+
+    def __init__(self, scaling_config: Any, rule: ResizeRule, run: str) -> None:
+        super().__init__(scaling_config)
+        self._rule = rule
+        self._request = SnapshotRequest(Path(run))
+        self._last_look = float("-inf")
+        self._refused: tuple[int, frozenset[str]] | None = None
+        self._nodes: frozenset[str] = frozenset()
+        self._attempted = 0
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """Start with what the cluster has now."""
+        self._request.withdraw()
+        decision = super().make_decision_for_non_running_worker_group()
+        if not isinstance(decision, NoopDecision):
+            self._attempted = decision.num_workers
+        return decision
+
+    def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
+        """Resize when the rule says so and a snapshot has been taken."""
+        self._maybe_send_resource_request()
+        now = time.monotonic()
+        if now - self._last_look < _LOOK_INTERVAL_S:
+            return NoopDecision()
+        self._last_look = now
+        reserved = self._get_reserved_resources()
+        if reserved is None:
+            return NoopDecision()
+        possible = self._count_possible_workers(reserved)
+        if possible < self.scaling_config.min_workers or not self._rule.wants(
+            worker_group_state.num_workers, possible, now=now, started=worker_group_state.start_time
+        ):
+            self._request.withdraw()
+            return NoopDecision()
+        if not self._request.answered(now):
+            return NoopDecision()
+        self._attempted = possible
+        return self._get_resize_decision(possible)
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Remember sizes that could not be started: others may use what Ray counts as ours."""
+        if isinstance(current_state, ReschedulingState):
+            self._refused = (self._attempted, self._nodes)
+        elif isinstance(current_state, RunningState) and self._refused and self._attempted >= self._refused[0]:
+            self._refused = None
+
+    def _get_reserved_resources(self) -> Any:
+        from ray.train.v2._internal.execution.scaling_policy import AUTOSCALING_REQUESTS_GET_TIMEOUT_S
+
+        try:
+            reserved = ray.get(
+                self._autoscaling_coordinator.get_reserved_resources.remote(self._requester_id, recompute=True),
+                timeout=AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
+            )
+            gone = draining_nodes() | unreachable_nodes(n for n in ray.nodes() if n["NodeID"] in reserved)
+        except Exception:
+            return None
+        return {node: resources for node, resources in reserved.items() if node not in gone}
+
+    def _count_possible_workers(self, reserved_resources: Any) -> int:
+        self._nodes = frozenset(reserved_resources)
+        possible = int(super()._count_possible_workers(reserved_resources))
+        if self._refused is not None:
+            size, nodes = self._refused
+            if nodes != self._nodes:
+                self._refused = None
+            elif possible >= size > self.scaling_config.min_workers:
+                return size - 1
+        return possible
+
+
+def request_of(run: Path) -> int | None:
+    """When a snapshot was asked for, as a number that tells requests apart; None when none is."""
+    try:
+        return os.stat(run / REQUEST_FILE).st_mtime_ns
+    except OSError:
+        return None
