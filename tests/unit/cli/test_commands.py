@@ -42,6 +42,7 @@ def job(tmp_path, dataset):
     path = tmp_path / "job.yaml"
     path.write_text(
         f"kind: pretrain\npreset: tiny\nname: x\ndata: {{train: '{dataset}'}}\nelastic: {{max_workers: 3}}\n"
+        "batch: {sub_batches_per_update: 8, min_samples: 16000, max_samples: 160000, max_tokens: 320000}\n"
     )
     return path
 
