@@ -142,6 +142,13 @@ class RunWatch:
             last = int(record["update"])
         return last
 
+    def world_size(self) -> int:
+        """Workers of the last update written."""
+        size = 0
+        for record in read_lines(self.run.metrics):
+            size = int(record["world_size"])
+        return size
+
     def wait_for(self, what: str, condition: Any, timeout_s: float = 180.0) -> Any:
         """Wait until `condition()` gives something.
 

@@ -60,7 +60,7 @@ def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None
     Raises:
         UserError: When there is no model, or it is damaged.
     """
-    from w2v2_ray.engine.checkpoint_store import MANIFEST
+    from w2v2_ray.engine.checkpoint_files import MANIFEST
     from w2v2_ray.engine.run_folder import RunFolder
     from w2v2_ray.model.interop.formats import SourceFormat, import_model
     from w2v2_ray.model.interop.vocabulary import read_vocabulary
@@ -75,7 +75,7 @@ def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None
 
 
 def _pick(checkpoints: Path, *, best: bool) -> Path:
-    from w2v2_ray.engine.checkpoint_store import best_checkpoint, newest_good
+    from w2v2_ray.engine.checkpoint_files import best_checkpoint, newest_good
     from w2v2_ray.errors import CheckpointError
 
     damaged: list[str] = []

@@ -1,4 +1,4 @@
-"""`w2v2-ray inspect`: what is in a dataset, and is it whole?"""
+"""`w2v2-ray inspect`: what is in a dataset or a checkpoint, and is it whole?"""
 
 from __future__ import annotations
 
@@ -15,16 +15,30 @@ _BAR_WIDTH = 40
 
 
 def inspect_command(
-    path: Annotated[str, typer.Argument(help="Dataset made by `prepare`: a folder or a URI.", metavar="DATASET")],
+    path: Annotated[
+        str, typer.Argument(help="Dataset made by `prepare` (a folder or a URI), or a checkpoint.", metavar="PATH")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Compare names and sizes only; do not read every byte for the checksums.")
     ] = False,
 ) -> None:
-    """Verify a dataset's checksums and show hours, utterances, speakers, lengths, codec and fingerprint.
+    """Verify a dataset's or checkpoint's checksums and show what it holds.
 
-    A truncated, altered or missing shard is named, and the exit code is then 2.
+    Of a dataset hours, utterances, speakers, lengths, codec and fingerprint; of a checkpoint update, parameters and
+    files. A truncated, altered or missing file is named, and the exit code is then 2.
     """
+    from w2v2_ray.cli.inspect_checkpoint import checkpoint_report, is_checkpoint, print_checkpoint
+
+    if is_checkpoint(path):
+        contents = checkpoint_report(path, fast=fast)
+        if as_json:
+            import json
+
+            print(json.dumps(contents, indent=1))
+        else:
+            print_checkpoint(contents)
+        return
     report = inspect_dataset(path, fast=fast)
     if as_json:
         import json

@@ -6,15 +6,15 @@ for another's disk: while any is still writing, all skip the snapshot.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2v2_ray.engine.checkpoint_store import (
+from w2v2_ray.engine.checkpoint_files import (
     CheckpointManifest,
-    CheckpointStore,
     StateKind,
     best_loss,
     check_identity,
@@ -27,6 +27,7 @@ from w2v2_ray.engine.checkpoint_store import (
     update_of,
     verify,
 )
+from w2v2_ray.engine.checkpoint_store import CheckpointStore
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.fence import Fence
 from w2v2_ray.engine.guard import Guard
@@ -178,7 +179,7 @@ class Checkpointer:
         if kind is None or update == self._last_saved or (guard.uneasy and update != self._job.updates):
             return False
         if signals.busy:
-            if kind == "snapshot" and not signals.urgent:
+            if kind == "snapshot" and not (signals.urgent or signals.leave):
                 return False
             self.settle()
         self.save(update, kind, validation, guard)
@@ -272,8 +273,8 @@ class Checkpointer:
             self._store.abandon()
 
     def _committed(self, manifest: CheckpointManifest, path: Path, seconds: float) -> None:
-        name = manifest.kind
-        self._run.event(name, update=manifest.update, path=path.name, write_s=round(seconds, 3))
+        with contextlib.suppress(OSError):
+            self._run.event(manifest.kind, update=manifest.update, path=path.name, write_s=round(seconds, 3))
 
     def find(self, guard: Guard) -> Found:
         """What there is to go on from. On the first worker."""

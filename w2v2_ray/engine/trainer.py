@@ -1,10 +1,11 @@
 """The training loop: updates of the virtual world, validation, checkpoints. Runs on every worker alike.
 
-Usable without Ray: `train(job, run)` in one process trains with one worker.
+Usable without Ray: `session.start_session(job, run)` puts one worker together in this process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
-from w2v2_ray.engine.checkpoint_store import read_manifest
+from w2v2_ray.engine.checkpoint_files import read_manifest
 from w2v2_ray.engine.checkpointing import Checkpointer, Found, Signals
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.fence import Fence
@@ -325,7 +326,8 @@ class Trainer:
             return None
         figures = self.validate(update)
         if self._recorder is not None:
-            self._recorder.validation(update, figures)
+            with contextlib.suppress(OSError):
+                self._recorder.validation(update, figures)
         return figures
 
     def validate(self, update: int) -> dict[str, float]:
@@ -377,7 +379,9 @@ class Trainer:
 
     def _event(self, name: str, **details: Any) -> None:
         if self._first:
-            self._run.event(name, **details)
+            # The storage may be away or full; training does not end of an event that is not written down.
+            with contextlib.suppress(OSError):
+                self._run.event(name, **details)
 
     def _updates_after(self, start: int) -> Iterator[int]:
         """Updates to be computed; the others are passed over after a rollback."""

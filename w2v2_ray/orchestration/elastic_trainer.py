@@ -9,7 +9,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from w2v2_ray.orchestration.events import ClusterEvents
-from w2v2_ray.orchestration.failures import PatientFailurePolicy
+from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
 from w2v2_ray.orchestration.settings import GROUP_START_S, ray_variables
 from w2v2_ray.spec.job import PretrainJob
@@ -30,6 +30,7 @@ class ElasticTrainer(TorchTrainer):
         elastic = job.elastic
         self._rule = ResizeRule(elastic.stable_s, elastic.resize_interval_s)
         self._run_path = str(run)
+        self._max_without_progress = job.failure.max_failures_without_progress
         fixed = elastic.min_workers == elastic.max_workers
         resources = {"CPU": job.worker.cpus, **({"GPU": job.worker.gpus} if job.worker.gpus else {})}
         super().__init__(
@@ -51,7 +52,9 @@ class ElasticTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **controller_init_kwargs: Any) -> Any:
         kwargs = dict(controller_init_kwargs)
-        kwargs["failure_policy"] = PatientFailurePolicy(self.run_config.failure_config)
+        kwargs["failure_policy"] = PatientFailurePolicy(
+            self.run_config.failure_config, NewestState(self._run_path), self._max_without_progress
+        )
         if self.scaling_config.elasticity_enabled:
             kwargs["scaling_policy"] = ElasticPolicy(self.scaling_config, self._rule, self._run_path)
         return super()._initialize_and_run_controller(**kwargs)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+
+from w2v2_ray.engine.checkpoint_files import list_states
 
 Cause = Literal["worker_lost", "worker_hung", "node_lost", "oom", "left", "collateral"]
 
@@ -69,11 +72,51 @@ def left_on_purpose(failures: Mapping[int, BaseException]) -> bool:
 
 
 class PatientFailurePolicy(DefaultFailurePolicy):
-    """Ray's policy, but a group that left a drained node in good order has not failed."""
+    """Ray's policy, but leaving a drained node in good order is no failure, and failing in vain has an end.
+
+    Args:
+        failure_config: Ray's.
+        newest_state: Tells a newer saved state from an older one.
+        max_without_progress: Failures in a row with the same newest state.
+    """
+
+    def __init__(
+        self,
+        failure_config: Any,
+        newest_state: Callable[[], object] = lambda: None,
+        max_without_progress: int = 10,
+    ) -> None:
+        super().__init__(failure_config)
+        self._newest_state = newest_state
+        self._max_without_progress = max_without_progress
+        self._last_state: object = None
+        self._in_vain = 0
 
     def make_decision(self, training_failed_error: Any) -> FailureDecision:
         """Retry, and count it unless the workers left on purpose."""
         failures = getattr(training_failed_error, "worker_failures", None)
         if failures and left_on_purpose(failures):
             return FailureDecision.RETRY
+        if failures:
+            state = self._newest_state()
+            self._in_vain = self._in_vain + 1 if state == self._last_state else 1
+            self._last_state = state
+            if self._in_vain > self._max_without_progress:
+                return FailureDecision.RAISE
         return super().make_decision(training_failed_error)
+
+
+class NewestState:
+    """Names the newest state of a run; travels to the controller.
+
+    Args:
+        run: The run's folder.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._folder = Path(run) / "checkpoints"
+
+    def __call__(self) -> str | None:
+        """Its name, or None."""
+        states = list_states(self._folder)
+        return states[-1].name if states else None

@@ -13,7 +13,7 @@ from typing import Any
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
-from w2v2_ray.engine.checkpoint_store import check_identity, list_checkpoints, read_manifest
+from w2v2_ray.engine.checkpoint_files import check_identity, list_checkpoints, read_manifest
 from w2v2_ray.engine.pretraining_task import build_plan
 from w2v2_ray.engine.run_folder import RunFolder, write_text
 from w2v2_ray.engine.trainer import run_identity
@@ -179,8 +179,9 @@ def _fit(job: PretrainJob, run: RunFolder) -> None:
         if failure is not None:
             raise failure from None
         raise RunFailedError(
-            f"{run.path}: the workers failed {job.failure.max_failures + 1} times and the run gave up; everything up "
-            f"to the last checkpoint is kept, and the same command resumes. Last error:\n{_root_cause(error)}"
+            f"{run.path}: the workers failed again and again (failure.max_failures: {job.failure.max_failures}, or "
+            f"{job.failure.max_failures_without_progress} in a row without progress) and the run gave up; everything "
+            f"up to the last state is kept, and the same command resumes. Last error:\n{_root_cause(error)}"
         ) from error
     failure = _fatal_error(run.path / fatal)
     if failure is not None:

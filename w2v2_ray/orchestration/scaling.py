@@ -8,19 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
     NoopDecision,
     ScalingDecision,
 )
+from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
+    TrainAutoscalingCoordinatorClient,
+)
 
-from w2v2_ray.engine.checkpoint_store import list_states
+from w2v2_ray.engine.checkpoint_files import list_states
+from w2v2_ray.engine.run_folder import write_text
 from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
 
 REQUEST_FILE = ".snapshot-wanted"
 """Its presence in the run's folder asks the workers for a snapshot."""
+REQUESTER_FILE = ".requester"
+"""Holds the name under which the run's controller asks the cluster for resources."""
 _LOOK_INTERVAL_S = 1.0
+_REFUSAL_S = 300.0
 _SNAPSHOT_PATIENCE_S = 15.0
 
 
@@ -63,6 +71,11 @@ class SnapshotRequest:
         self._asked: float | None = None
         self._before: set[str] = set()
 
+    @property
+    def pending(self) -> bool:
+        """Asked for and not yet answered."""
+        return self._asked is not None
+
     def answered(self, now: float) -> bool:
         """Ask if that has not been done; true once a new state is there, or has been waited for long enough."""
         states = {path.name for path in list_states(self._checkpoints)}
@@ -98,11 +111,23 @@ class ElasticPolicy(ElasticScalingPolicy):
     def __init__(self, scaling_config: Any, rule: ResizeRule, run: str) -> None:
         super().__init__(scaling_config)
         self._rule = rule
-        self._request = SnapshotRequest(Path(run))
+        self._run = Path(run)
+        self._request = SnapshotRequest(self._run)
         self._last_look = float("-inf")
         self._refused: tuple[int, frozenset[str]] | None = None
+        self._refused_at = 0.0
         self._nodes: frozenset[str] = frozenset()
         self._attempted = 0
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Take back what a killed driver had asked for, which else stays reserved for it for three minutes."""
+        path = self._run / REQUESTER_FILE
+        if path.exists():
+            self._requester_id = path.read_text().strip()
+            self._coordinator_client = TrainAutoscalingCoordinatorClient(self._requester_id)
+            self._cancel_resource_request()
+        super().after_controller_start(train_run_context)
+        write_text(path, str(self._requester_id))
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what the cluster has now."""
@@ -116,7 +141,8 @@ class ElasticPolicy(ElasticScalingPolicy):
         """Resize when the rule says so and a snapshot has been taken."""
         self._maybe_send_resource_request()
         now = time.monotonic()
-        if now - self._last_look < _LOOK_INTERVAL_S:
+        # Every update after the snapshot would be computed twice, so its arrival is watched for more closely.
+        if now - self._last_look < _LOOK_INTERVAL_S and not self._request.pending:
             return NoopDecision()
         self._last_look = now
         reserved = self._get_reserved_resources()
@@ -136,7 +162,10 @@ class ElasticPolicy(ElasticScalingPolicy):
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Remember sizes that could not be started: others may use what Ray counts as ours."""
         if isinstance(current_state, ReschedulingState):
-            self._refused = (self._attempted, self._nodes)
+            error = current_state.training_failed_error
+            if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+                self._refused = (self._attempted, self._nodes)
+                self._refused_at = time.monotonic()
         elif isinstance(current_state, RunningState) and self._refused and self._attempted >= self._refused[0]:
             self._refused = None
 
@@ -158,7 +187,7 @@ class ElasticPolicy(ElasticScalingPolicy):
         possible = int(super()._count_possible_workers(reserved_resources))
         if self._refused is not None:
             size, nodes = self._refused
-            if nodes != self._nodes:
+            if nodes != self._nodes or time.monotonic() - self._refused_at > _REFUSAL_S:
                 self._refused = None
             elif possible >= size > self.scaling_config.min_workers:
                 return size - 1

@@ -45,6 +45,9 @@ class FailureSpec(Spec):
     max_failures: NonNegativeInt = 100
     """Worker failures before the run gives up. Every restart resumes from the newest good checkpoint. A node that is
     drained, and a restart to change the number of workers, do not count."""
+    max_failures_without_progress: PositiveInt = 10
+    """Failures in a row before the run gives up because no new state was saved between them: what fails at the same
+    place each time, such as memory that never suffices, is not tried a hundred times."""
     hang_timeout_s: PositiveFloat = 10.0
     """A worker that does not answer for so long is killed and replaced."""
     start_timeout_s: PositiveFloat = 10.0

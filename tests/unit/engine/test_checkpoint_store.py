@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from w2v2_ray.engine import checkpoint_store
-from w2v2_ray.engine.checkpoint_store import (
+from w2v2_ray.engine.checkpoint_files import (
     FORMAT_VERSION,
     MANIFEST,
     CheckpointManifest,
-    CheckpointStore,
     best_checkpoint,
     check_identity,
     list_checkpoints,
@@ -26,6 +25,7 @@ from w2v2_ray.engine.checkpoint_store import (
     update_of,
     verify,
 )
+from w2v2_ray.engine.checkpoint_store import CheckpointStore
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.spec.job import CheckpointSpec
 

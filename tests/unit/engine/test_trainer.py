@@ -21,7 +21,7 @@ from trainer_cases import (
     validate_twice,
 )
 
-from w2v2_ray.engine.checkpoint_store import MANIFEST, list_checkpoints
+from w2v2_ray.engine.checkpoint_files import MANIFEST, list_checkpoints
 from w2v2_ray.engine.training_state import read_full_weights
 from w2v2_ray.spec.job import PretrainJob
 

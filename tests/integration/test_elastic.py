@@ -1,0 +1,114 @@
+"""A run on a real cluster of several nodes: a worker is killed, a node is added, and nothing shows in the results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.spec.loading import dump_job
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from elastic_cluster import Driver, LocalCluster, RunWatch
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+UPDATES = 300
+WITHOUT_RAY = (
+    "import sys\n"
+    "from w2v2_ray.engine.run_folder import RunFolder\n"
+    "from w2v2_ray.engine.session import start_session\n"
+    "from w2v2_ray.spec.loading import load_job\n"
+    "run = RunFolder(sys.argv[2])\n"
+    "run.create()\n"
+    "start_session(load_job(sys.argv[1]).job, run).trainer.train()\n"
+)
+
+
+@pytest.fixture(scope="module")
+def runs(make_tiny_job, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
+    """A run that was harmed, and the same run of one worker left in peace."""
+    folder = tmp_path_factory.mktemp("elastic")
+    job = make_tiny_job(
+        folder / "runs",
+        {
+            "data.validation": [],
+            "checkpoint.every_updates": 150,
+            "checkpoint.snapshot_updates": 5,
+            "checkpoint.snapshot_s": 0.5,
+            "elastic.min_workers": 1,
+            "elastic.max_workers": 2,
+            "elastic.stable_s": 1.0,
+            "elastic.resize_interval_s": 0.0,
+            "optim.lr": 3e-4,
+        },
+        updates=UPDATES,
+    )
+    job_file = folder / "job.yaml"
+    job_file.write_text(dump_job(job))
+    harmed, alone = RunFolder(folder / "runs" / job.name), RunFolder(folder / "alone")
+    reference = subprocess.Popen([sys.executable, "-c", WITHOUT_RAY, str(job_file), str(alone.path)])
+    cluster = LocalCluster(1)
+    driver = Driver(job_file, cluster.address)
+    watch = RunWatch(harmed, driver)
+    try:
+        watch.wait_for_update(10)
+        (worker,) = cluster.workers()
+        worker.kill()
+        killed_at = time.time()
+        watch.wait_for("recovery", lambda: [e for e in watch.events("recovered") if e["time"] > killed_at])
+        cluster.add_node()
+        watch.wait_for("two workers", lambda: watch.world_size() == 2)
+        watch.wait_until_over()
+        assert reference.wait(200) == 0
+    finally:
+        driver.kill()
+        cluster.close()
+        reference.kill()
+    return harmed, alone
+
+
+def metrics_of(run: RunFolder) -> list[dict[str, Any]]:
+    return list(read_lines(run.metrics))
+
+
+def test_every_update_has_the_loss_of_the_run_left_in_peace(runs):
+    harmed, alone = runs
+    assert [record["update"] for record in metrics_of(harmed)] == list(range(1, UPDATES + 1))
+    assert {record["world_size"] for record in metrics_of(harmed)} == {1, 2}
+    for one, other in zip(metrics_of(harmed), metrics_of(alone), strict=True):
+        for name in ("loss", "accuracy", "grad_norm", "masked_frames"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4), f"{name} of update {one['update']}"
+
+
+def test_every_update_used_the_same_utterances_once(runs):
+    harmed, alone = runs
+    assert list(read_lines(harmed.samples)) == list(read_lines(alone.samples))
+    used: dict[int, list[str]] = {}
+    for record in read_lines(harmed.samples):
+        used.setdefault(record["epoch"], []).extend(record["utterances"])
+    finished = sorted(used)[:-1]
+    assert len(finished) >= 2
+    for epoch in finished:
+        assert sorted(used[epoch]) == [f"{number:02d}" for number in range(2, 36)]
+
+
+def test_what_happened_is_written_down_with_its_cost(runs):
+    events = list(read_lines(runs[0].events))
+    names = [event["event"] for event in events]
+    assert [names.count(name) for name in ("launch", "start", "worker_lost", "resize", "resume", "end")] == [
+        1, 1, 1, 1, 2, 1,
+    ]  # fmt: skip
+    (resize,) = [event for event in events if event["event"] == "resize"]
+    assert (resize["from"], resize["to"]) == (1, 2)
+    recoveries = [event for event in events if event["event"] == "recovered"]
+    assert [event["world_size"] for event in recoveries] == [1, 2]
+    for event in recoveries:
+        assert event["seconds_to_next_update"] > 0
+        assert event["updates_recomputed"] >= 0
