@@ -12,7 +12,14 @@ from w2v2_ray.engine.run_plan import make_plan, state_bytes_per_worker
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.loading import load_job_text
 
-JOB = "kind: pretrain\npreset: tiny\nname: x\ndata: {train: a}\nelastic: {max_workers: 8}\n"
+JOB = """
+kind: pretrain
+preset: tiny
+name: x
+data: {train: a}
+elastic: {max_workers: 8}
+batch: {max_tokens: 320000, sub_batches_per_update: 8, min_samples: 16000, max_samples: 160000}
+"""
 
 
 class Lengths:
