@@ -452,7 +452,7 @@ def markdown(report: Report, command: str) -> str:
         f"`{command}`",
         "",
         f"{time.strftime('%Y-%m-%d', time.gmtime())}, {platform.machine()}, {os.cpu_count()} cores, load average "
-        f"{report.load:.1f} from other work.",
+        f"{report.load:.1f}, this run included.",
         "",
         "Each against one worker left in peace, in a process without Ray:",
         "",

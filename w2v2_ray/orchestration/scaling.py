@@ -152,7 +152,8 @@ class ElasticPolicy(ElasticScalingPolicy):
         if possible < self.scaling_config.min_workers or not self._rule.wants(
             worker_group_state.num_workers, possible, now=now, started=worker_group_state.start_time
         ):
-            self._request.withdraw()
+            if self._request.pending:
+                self._request.withdraw()
             return NoopDecision()
         if not self._request.answered(now):
             return NoopDecision()

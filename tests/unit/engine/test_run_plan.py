@@ -77,6 +77,7 @@ def test_expected_masked_frames_agree_with_the_reference_statistics(plan_of, sha
             f"batch.max_tokens={samples * entry['batch']}",
             f"batch.max_samples={samples}",
             f"model.masking.probability={entry['mask_prob']}",
+            f"model.masking.length_frames={entry['mask_length']}",
         )
         share = plan.masked_frames_per_update / plan.frames_per_update
         assert plan.frames_per_update == 8 * entry["batch"] * entry["frames"]
