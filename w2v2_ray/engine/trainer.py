@@ -77,10 +77,11 @@ class NoHooks:
 
 @dataclass
 class _Window:
-    """Time and waiting since the last metrics line."""
+    """What was computed since the last metrics line, or since this attempt began."""
 
     started: float
     wait_s: float
+    updates: int = 0
 
 
 class Trainer:
@@ -173,6 +174,7 @@ class Trainer:
             record = None
             if not self._guard.interventions.skips(update):
                 result, totals, signals = self._update(update, batches, counts)
+                window.updates += 1
                 if update % self._job.logging.every_updates == 0 or update == self._job.updates:
                     record = self._log(update, result, totals, batches, window)
                     window = _Window(time.perf_counter(), batches.wait_s)
@@ -284,8 +286,7 @@ class Trainer:
         slowest_s, waiting, memory = max_over_workers(
             [elapsed_s, wait_s / elapsed_s, peak_memory_bytes(self._device)], self._device
         )
-        updates = 1 if self._job.logging.every_updates == 1 else (update - 1) % self._job.logging.every_updates + 1
-        per_s = updates / slowest_s
+        per_s = window.updates / slowest_s
         counted = dict(zip(SUMS, totals, strict=True))
         record: dict[str, Any] = {
             "update": update,
@@ -299,7 +300,7 @@ class Trainer:
             "frames_per_s": counted["frames"] * per_s,
             "masked_frames_per_s": counted["masked_frames"] * per_s,
             "audio_s_per_s": counted["samples"] / self._job.model.sample_rate * per_s,
-            "update_s": slowest_s / updates,
+            "update_s": 1.0 / per_s,
             "data_wait_fraction": waiting,
             "peak_memory_bytes": int(memory),
             "time": round(time.time(), 3),
