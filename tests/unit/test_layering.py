@@ -11,10 +11,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "w2v2_ray"
 
 MAY_IMPORT = {
     "errors": set(),
+    "durable": set(),
     "spec": {"errors"},
-    "data": {"errors", "spec"},
-    "model": {"errors", "spec"},
-    "engine": {"errors", "spec", "data", "model"},
+    "data": {"errors", "durable", "spec"},
+    "model": {"errors", "durable", "spec"},
+    "engine": {"errors", "durable", "spec", "data", "model"},
     "orchestration": {"errors", "spec", "data", "model", "engine"},
     "evaluation": {"errors", "spec", "data", "model", "engine"},
     "tune": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation"},
@@ -23,6 +24,7 @@ MAY_IMPORT = {
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}
 NOT_IN = {
     "errors": {"torch", "numpy", "pyarrow", "pydantic"},
+    "durable": {"torch", "numpy", "pyarrow", "pydantic"},
     "spec": {"torch", "torchaudio", "numpy", "pyarrow", "transformers"},
     "model": {"pyarrow"},
 }

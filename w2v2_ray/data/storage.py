@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from w2v2_ray.durable import sync
 from w2v2_ray.errors import StorageError
 
 _COPY_BYTES = 8 * 2**20
@@ -102,9 +103,9 @@ class Location:
         local = self.local_path
         with _clear_errors("write", self):
             if local is not None:
-                _fsync(source)
+                sync(source)
                 source.replace(local)
-                _fsync(local.parent)
+                sync(local.parent)
                 return
             with source.open("rb") as stream, self.filesystem.open_output_stream(self.path, compression=None) as out:
                 shutil.copyfileobj(stream, out, _COPY_BYTES)
@@ -160,20 +161,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with _clear_errors("write", target):
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _fsync(temporary)
+            sync(temporary)
             temporary.replace(target)
-            _fsync(target.parent)
+            sync(target.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _one_line(error: BaseException) -> str:

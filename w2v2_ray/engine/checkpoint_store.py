@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 import time
@@ -17,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from w2v2_ray.durable import sync
 from w2v2_ray.engine.checkpoint_files import (
     MANIFEST,
     CheckpointManifest,
@@ -224,14 +224,14 @@ class CheckpointStore:
             (hidden / f"rank-{rank:05d}").rmdir()
             marker.unlink()
         write_text(hidden / MANIFEST, json.dumps(asdict(manifest), indent=1))
-        _fsync_folder(hidden)
+        sync(hidden)
         if not self._may_commit():
             raise SupersededError(f"{hidden}: a newer attempt has taken this run over")
         if final.exists():
             # The same update saved again after a rewind: the new one replaces it.
             shutil.rmtree(final)
         hidden.rename(final)
-        _fsync_folder(self.folder)
+        sync(self.folder)
 
     def prune(self, update: int) -> None:
         """Delete checkpoints that the spec does not keep: all but the newest, milestones and the best.
@@ -262,11 +262,3 @@ def describe_problem(error: BaseException | None) -> str:
             "Free space or check permissions, then run the same command to resume"
         )
     return str(error)
-
-
-def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

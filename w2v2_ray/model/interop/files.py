@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from w2v2_ray.durable import sync
 from w2v2_ray.errors import StorageError
 
 
@@ -33,13 +34,13 @@ def new_folder(path: Path, *, replaces: tuple[str, ...]) -> Iterator[Path]:
     try:
         yield temporary
         for file in temporary.iterdir():
-            _sync(file)
+            sync(file)
         temporary.chmod(0o755)  # mkdtemp's is for its owner alone
-        _sync(temporary)
+        sync(temporary)
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: writing failed ({error.strerror or error})") from error
     finally:
@@ -59,9 +60,9 @@ def new_file(path: Path) -> Iterator[Path]:
             raise StorageError(f"{path}: is a folder; give the name of a file to write")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: writing failed ({error.strerror or error})") from error
     finally:
@@ -76,11 +77,3 @@ def write_text(path: Path, text: str) -> None:
     """
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
