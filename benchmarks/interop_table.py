@@ -26,7 +26,8 @@ from w2v2_ray.data.torchaudio_compat import import_torchaudio
 from w2v2_ray.model.backbone import Wav2Vec2Backbone
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.factory import build_backbone, build_ctc_model, build_pretrain_model
-from w2v2_ray.model.interop.formats import TargetFormat, export_model, import_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model, import_model
 from w2v2_ray.model.interop.loaded_model import BACKBONE, LoadedModel, ModelKind, check_model
 from w2v2_ray.model.interop.torchaudio_state import wav2vec2_model_arguments
 from w2v2_ray.model.masking import sample_negatives, span_mask

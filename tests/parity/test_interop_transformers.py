@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from w2v2_ray.data.torchaudio_compat import import_torchaudio
-from w2v2_ray.model.interop.formats import TargetFormat, export_model, import_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model, import_model
 from w2v2_ray.model.interop.loaded_model import check_model
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from w2v2_ray.cli.import_command import VocabularyOption
+from w2v2_ray.model.interop.format_names import SourceFormat, TargetFormat
 
 if TYPE_CHECKING:
     from w2v2_ray.model.interop.loaded_model import LoadedModel
-
-
-class TargetChoice(StrEnum):
-    """Formats, as `model.interop.formats.TargetFormat`."""
-
-    OWN = "own"
-    HUGGINGFACE = "huggingface"
-    FAIRSEQ = "fairseq"
-    NVIDIA = "nvidia"
-    TORCHAUDIO = "torchaudio"
-    ONNX = "onnx"
-    TORCH_EXPORT = "torch-export"
 
 
 def export(
@@ -35,7 +23,7 @@ def export(
             "anything that `import` reads.",
         ),
     ],
-    target: Annotated[TargetChoice, typer.Option("--to", help="Format to write.")],
+    target: Annotated[TargetFormat, typer.Option("--to", help="Format to write.")],
     out: Annotated[Path, typer.Option(help="Folder (own, huggingface) or file (the others) to write.")],
     best: Annotated[
         bool, typer.Option("--best", help="Of a run, take the checkpoint with the lowest validation loss.")
@@ -48,10 +36,10 @@ def export(
     A target that has no Hourglass refuses a model with one.
     """
     from w2v2_ray.cli.import_command import report
-    from w2v2_ray.model.interop.formats import TargetFormat, export_model
+    from w2v2_ray.model.interop.formats import export_model
 
     model = load_any(source, best=best, vocabulary=vocabulary)
-    report(model, out, export_model(model, TargetFormat(target.value), out), as_json=as_json)
+    report(model, out, export_model(model, target, out), as_json=as_json)
 
 
 def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None) -> LoadedModel:
@@ -62,7 +50,7 @@ def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None
     """
     from w2v2_ray.engine.checkpoint_files import MANIFEST
     from w2v2_ray.engine.run_folder import RunFolder
-    from w2v2_ray.model.interop.formats import SourceFormat, import_model
+    from w2v2_ray.model.interop.formats import import_model
     from w2v2_ray.model.interop.vocabulary import read_vocabulary
 
     symbols = read_vocabulary(vocabulary) if vocabulary is not None else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from w2v2_ray.model.interop.format_names import SourceFormat, TargetFormat
 
 if TYPE_CHECKING:
     from w2v2_ray.model.interop.loaded_model import LoadedModel
@@ -20,17 +21,6 @@ VocabularyOption = Annotated[
 ]
 
 
-class SourceChoice(StrEnum):
-    """Formats, as `model.interop.formats.SourceFormat`."""
-
-    AUTO = "auto"
-    OWN = "own"
-    HUGGINGFACE = "huggingface"
-    FAIRSEQ = "fairseq"
-    NVIDIA = "nvidia"
-    TORCHAUDIO = "torchaudio"
-
-
 def import_command(
     source: Annotated[
         Path,
@@ -40,8 +30,8 @@ def import_command(
     ],
     out: Annotated[Path, typer.Option(help="Model folder to make: model.safetensors, spec.yaml, vocab.json.")],
     source_format: Annotated[
-        SourceChoice, typer.Option("--format", help="Format of SOURCE; auto looks.")
-    ] = SourceChoice.AUTO,
+        SourceFormat, typer.Option("--format", help="Format of SOURCE; auto looks.")
+    ] = SourceFormat.AUTO,
     vocabulary: VocabularyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")] = False,
 ) -> None:
@@ -49,11 +39,11 @@ def import_command(
 
     Nothing in SOURCE is executed: pickles are read with an allow-list, and one that asks for more is refused.
     """
-    from w2v2_ray.model.interop.formats import SourceFormat, TargetFormat, export_model, import_model
+    from w2v2_ray.model.interop.formats import export_model, import_model
     from w2v2_ray.model.interop.vocabulary import read_vocabulary
 
     symbols = read_vocabulary(vocabulary) if vocabulary is not None else None
-    model = import_model(source, SourceFormat(source_format.value), symbols)
+    model = import_model(source, source_format, symbols)
     files = export_model(model, TargetFormat.OWN, out)
     report(model, out, files, as_json=as_json)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop.fairseq_checkpoint import convert_fairseq, export_fairseq, export_nvidia
+from w2v2_ray.model.interop.format_names import SourceFormat, TargetFormat
 from w2v2_ray.model.interop.graph_export import export_onnx, export_program
 from w2v2_ray.model.interop.huggingface import CONFIG, export_huggingface, import_huggingface
 from w2v2_ray.model.interop.loaded_model import LoadedModel, check_model
@@ -17,30 +17,6 @@ from w2v2_ray.model.interop.model_folder import is_model_folder, load_model, wri
 from w2v2_ray.model.interop.safe_pickle import load_pickled
 from w2v2_ray.model.interop.torchaudio_state import convert_torchaudio, export_torchaudio, read_description
 from w2v2_ray.model.interop.weights_file import read_safetensors
-
-
-class SourceFormat(StrEnum):
-    """What can be imported."""
-
-    AUTO = "auto"
-    OWN = "own"
-    HUGGINGFACE = "huggingface"
-    FAIRSEQ = "fairseq"
-    NVIDIA = "nvidia"
-    TORCHAUDIO = "torchaudio"
-
-
-class TargetFormat(StrEnum):
-    """What can be exported to."""
-
-    OWN = "own"
-    HUGGINGFACE = "huggingface"
-    FAIRSEQ = "fairseq"
-    NVIDIA = "nvidia"
-    TORCHAUDIO = "torchaudio"
-    ONNX = "onnx"
-    TORCH_EXPORT = "torch-export"
-
 
 _WRITERS: dict[TargetFormat, Callable[[LoadedModel, Path], tuple[Path, ...]]] = {
     TargetFormat.OWN: write_model,

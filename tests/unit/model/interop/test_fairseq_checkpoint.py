@@ -16,7 +16,8 @@ from torch import Tensor
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop.fairseq_names import to_fairseq
 from w2v2_ray.model.interop.fairseq_options import options_of
-from w2v2_ray.model.interop.formats import TargetFormat, export_model, import_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model, import_model
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 
 

@@ -12,7 +12,8 @@ import torch
 from interop_models import HOURGLASS, LINEAR, VOCABULARY, random_model
 
 from w2v2_ray.errors import CheckpointError, MissingExtraError
-from w2v2_ray.model.interop.formats import TargetFormat, export_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model
 from w2v2_ray.model.interop.graph_export import RecogniserGraph
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 

@@ -14,7 +14,8 @@ import torch
 from interop_models import random_model
 
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.model.interop.formats import TargetFormat, export_model, import_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model, import_model
 
 
 class _Command:

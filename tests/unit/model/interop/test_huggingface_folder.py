@@ -13,7 +13,8 @@ from interop_models import VOCABULARY, assert_same_weights, random_model
 from safetensors.torch import load_file, save_file
 
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.model.interop.formats import TargetFormat, export_model, import_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model, import_model
 
 FILES = {"config.json", "preprocessor_config.json", "model.safetensors"}
 TOKENIZER = {"vocab.json", "tokenizer_config.json", "special_tokens_map.json"}

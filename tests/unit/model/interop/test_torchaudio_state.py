@@ -12,7 +12,8 @@ from interop_models import assert_same_weights, random_model
 from safetensors.torch import save_file
 
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.model.interop.formats import TargetFormat, export_model, import_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model, import_model
 from w2v2_ray.model.interop.loaded_model import MASK_EMBEDDING
 
 
