@@ -27,9 +27,9 @@ import numpy as np
 import psutil
 from elastic_cluster import Driver, LocalCluster, RunWatch
 
-from w2v2_ray.engine.checkpoint_files import list_checkpoints, list_states
+from w2v2_ray.engine.checkpoint.files import list_checkpoints, list_states
+from w2v2_ray.engine.checkpoint.training_state import read_full_weights
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
-from w2v2_ray.engine.training_state import read_full_weights
 from w2v2_ray.spec.job import PretrainJob, parse_job
 from w2v2_ray.spec.loading import dump_job
 

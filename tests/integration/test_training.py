@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
-from w2v2_ray.engine.checkpoint_files import list_checkpoints, newest_good, update_of
+from w2v2_ray.engine.checkpoint.files import list_checkpoints, newest_good, update_of
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job

@@ -48,7 +48,7 @@ def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None
     Raises:
         UserError: When there is no model, or it is damaged.
     """
-    from w2v2_ray.engine.checkpoint_files import MANIFEST
+    from w2v2_ray.engine.checkpoint.files import MANIFEST
     from w2v2_ray.engine.run_folder import RunFolder
     from w2v2_ray.model.interop.formats import import_model
     from w2v2_ray.model.interop.vocabulary import read_vocabulary
@@ -63,7 +63,7 @@ def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None
 
 
 def _pick(checkpoints: Path, *, best: bool) -> Path:
-    from w2v2_ray.engine.checkpoint_files import best_checkpoint, newest_good
+    from w2v2_ray.engine.checkpoint.files import best_checkpoint, newest_good
     from w2v2_ray.errors import CheckpointError
 
     damaged: list[str] = []
@@ -77,8 +77,8 @@ def _pick(checkpoints: Path, *, best: bool) -> Path:
 
 
 def _from_checkpoint(folder: Path, symbols: tuple[str, ...] | None) -> LoadedModel:
+    from w2v2_ray.engine.checkpoint.training_state import read_full_weights
     from w2v2_ray.engine.run_folder import RunFolder
-    from w2v2_ray.engine.training_state import read_full_weights
     from w2v2_ray.errors import CheckpointError
     from w2v2_ray.model.interop.loaded_model import LoadedModel, check_model, kind_of
     from w2v2_ray.spec.loading import load_job

@@ -22,8 +22,8 @@ def checkpoint_report(path: str, *, fast: bool) -> dict[str, Any]:
     Raises:
         CheckpointError: Naming the first file that is damaged.
     """
-    from w2v2_ray.engine.checkpoint_files import read_manifest, verify
-    from w2v2_ray.engine.training_state import describe_training_state
+    from w2v2_ray.engine.checkpoint.files import read_manifest, verify
+    from w2v2_ray.engine.checkpoint.training_state import describe_training_state
 
     folder = Path(path).expanduser()
     manifest = verify(folder, checksums=not fast)

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2v2_ray.engine.fence import Fence
+from w2v2_ray.engine.checkpoint.fence import Fence
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.spec.job import LoggingSpec
 

@@ -11,8 +11,8 @@ from w2v2_ray.data.mixture import DatasetMixture, open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.engine.device import pick_device
 from w2v2_ray.engine.distributed import init_process_group
-from w2v2_ray.engine.pretraining_task import PretrainTask, build_model, build_plan
 from w2v2_ray.engine.run_folder import RunFolder
+from w2v2_ray.engine.tasks.pretraining import PretrainTask, build_model, build_plan
 from w2v2_ray.engine.trainer import Trainer, TrainerHooks
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.spec.data import DatasetRef

@@ -18,19 +18,19 @@ from torch import Tensor
 
 from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
-from w2v2_ray.engine.checkpoint_files import read_manifest
-from w2v2_ray.engine.checkpointing import Checkpointer, Found, Signals
+from w2v2_ray.engine.checkpoint.checkpointer import Checkpointer, Found, Signals
+from w2v2_ray.engine.checkpoint.fence import Fence
+from w2v2_ray.engine.checkpoint.files import read_manifest
+from w2v2_ray.engine.checkpoint.training_state import load_training_state
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
-from w2v2_ray.engine.fence import Fence
-from w2v2_ray.engine.guard import Guard, RollbackNeeded
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
-from w2v2_ray.engine.pretraining_task import SUMS, PretrainMicroBatch, PretrainTask, summarise
 from w2v2_ray.engine.recorder import Recorder
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.schedules import gumbel_temperature, learning_rate
+from w2v2_ray.engine.tasks.pretraining import SUMS, PretrainMicroBatch, PretrainTask, summarise
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
-from w2v2_ray.engine.training_state import load_training_state
-from w2v2_ray.engine.watchdog import Verdict
+from w2v2_ray.engine.watch.guard import Guard, RollbackNeeded
+from w2v2_ray.engine.watch.watchdog import Verdict
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.job import PretrainJob
 

@@ -133,7 +133,7 @@ class TrainingEngine:
 
     def _restore_precision(self, weights: dict[str, Tensor]) -> None:
         """Start the fp32 masters from the fp32 weights; DeepSpeed starts them from the rounded ones."""
-        from w2v2_ray.engine.fragments import resident_fragments
+        from w2v2_ray.engine.checkpoint.fragments import resident_fragments
 
         for fragment in resident_fragments(self):
             source = weights[fragment.name].reshape(-1)[fragment.start : fragment.stop]

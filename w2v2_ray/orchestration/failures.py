@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
-from w2v2_ray.engine.checkpoint_files import list_states
+from w2v2_ray.engine.checkpoint.files import list_states
 
 Cause = Literal["worker_lost", "worker_hung", "node_lost", "oom", "left", "collateral"]
 

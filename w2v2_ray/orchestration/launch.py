@@ -13,9 +13,9 @@ from typing import Any
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
-from w2v2_ray.engine.checkpoint_files import check_identity, list_checkpoints, read_manifest
-from w2v2_ray.engine.pretraining_task import build_plan
+from w2v2_ray.engine.checkpoint.files import check_identity, list_checkpoints, read_manifest
 from w2v2_ray.engine.run_folder import RunFolder, write_text
+from w2v2_ray.engine.tasks.pretraining import build_plan
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.run_lock import run_lock

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from trainer_cases import Hooks, StopError, train
 
-from w2v2_ray.engine.pretraining_task import PretrainMicroBatch, PretrainTask
-from w2v2_ray.engine.training_state import HostSnapshot
+from w2v2_ray.engine.checkpoint.training_state import HostSnapshot
+from w2v2_ray.engine.tasks.pretraining import PretrainMicroBatch, PretrainTask
 
 
 def train_poisoned(job: dict[str, Any], updates: list[int], factor: float, **how: Any) -> Hooks:

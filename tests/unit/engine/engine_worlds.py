@@ -20,7 +20,7 @@ _PRELOAD = [
     "deepspeed.runtime.zero.stage3",
     "deepspeed.runtime.zero.muon.muon_optimizer",
     "torch._dynamo",
-    "w2v2_ray.engine.training_state",
+    "w2v2_ray.engine.checkpoint.training_state",
 ]
 
 

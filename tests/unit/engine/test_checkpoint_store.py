@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from w2v2_ray.engine import checkpoint_store
-from w2v2_ray.engine.checkpoint_files import (
+from w2v2_ray.engine.checkpoint import store as checkpoint_store
+from w2v2_ray.engine.checkpoint.files import (
     FORMAT_VERSION,
     MANIFEST,
     CheckpointManifest,
@@ -25,7 +25,7 @@ from w2v2_ray.engine.checkpoint_files import (
     update_of,
     verify,
 )
-from w2v2_ray.engine.checkpoint_store import CheckpointStore
+from w2v2_ray.engine.checkpoint.store import CheckpointStore
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.spec.job import CheckpointSpec
 

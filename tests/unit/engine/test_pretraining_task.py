@@ -10,7 +10,7 @@ import torch
 
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
-from w2v2_ray.engine.pretraining_task import (
+from w2v2_ray.engine.tasks.pretraining import (
     SUMS,
     PretrainMicroBatch,
     PretrainTask,

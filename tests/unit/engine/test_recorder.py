@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from w2v2_ray.engine.fence import Fence, SupersededError
+from w2v2_ray.engine.checkpoint.fence import Fence, SupersededError
 from w2v2_ray.engine.recorder import Recorder
 from w2v2_ray.engine.run_folder import RunFolder, append_line, read_lines
 from w2v2_ray.spec.job import LoggingSpec

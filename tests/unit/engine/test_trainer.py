@@ -21,8 +21,8 @@ from trainer_cases import (
     validate_twice,
 )
 
-from w2v2_ray.engine.checkpoint_files import MANIFEST, list_checkpoints
-from w2v2_ray.engine.training_state import read_full_weights
+from w2v2_ray.engine.checkpoint.files import MANIFEST, list_checkpoints
+from w2v2_ray.engine.checkpoint.training_state import read_full_weights
 from w2v2_ray.spec.job import PretrainJob
 
 CLOCKED = {"frames_per_s", "masked_frames_per_s", "audio_s_per_s", "update_s", "data_wait_fraction", "time"}

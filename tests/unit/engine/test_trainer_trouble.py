@@ -12,9 +12,9 @@ from elastic_cases import train_asked, train_poisoned, train_until_drained, trai
 from engine_worlds import Worlds
 from trainer_cases import events_of, folder_of, ledger_of, metrics_of, saved_updates, train
 
-from w2v2_ray.engine.checkpoint_files import list_checkpoints, list_states, read_manifest
+from w2v2_ray.engine.checkpoint.files import list_checkpoints, list_states, read_manifest
+from w2v2_ray.engine.checkpoint.training_state import read_full_weights
 from w2v2_ray.engine.run_folder import read_lines
-from w2v2_ray.engine.training_state import read_full_weights
 from w2v2_ray.spec.job import PretrainJob
 
 SNAPSHOTS = {"checkpoint.snapshot_updates": 1, "checkpoint.snapshot_s": 0.0, "checkpoint.every_updates": 100}
@@ -178,9 +178,9 @@ def test_without_any_state_to_go_back_to_the_run_stops_and_says_how_to_have_one(
 
 
 def test_a_superseded_attempt_can_harm_neither_metrics_nor_checkpoints(tiny_job, tmp_path: Path):
-    from w2v2_ray.engine.checkpoint_files import CheckpointManifest
-    from w2v2_ray.engine.checkpoint_store import CheckpointStore
-    from w2v2_ray.engine.fence import Fence, SupersededError
+    from w2v2_ray.engine.checkpoint.fence import Fence, SupersededError
+    from w2v2_ray.engine.checkpoint.files import CheckpointManifest
+    from w2v2_ray.engine.checkpoint.store import CheckpointStore
     from w2v2_ray.engine.recorder import Recorder
 
     job = tiny_job()

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from w2v2_ray.engine.interventions import Interventions
-from w2v2_ray.engine.watchdog import CHECKS, SUDDEN, Verdict, Watchdog
+from w2v2_ray.engine.watch.interventions import Interventions
+from w2v2_ray.engine.watch.watchdog import CHECKS, SUDDEN, Verdict, Watchdog
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.watchdog import (
     CodebookCollapseCheck,

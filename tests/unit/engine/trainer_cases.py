@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.engine.checkpoint_files import list_checkpoints, read_manifest
+from w2v2_ray.engine.checkpoint.files import list_checkpoints, read_manifest
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.session import start_session
 from w2v2_ray.engine.trainer import NoHooks

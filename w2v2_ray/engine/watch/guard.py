@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from w2v2_ray.engine.distributed import broadcast_object
-from w2v2_ray.engine.interventions import Interventions
 from w2v2_ray.engine.run_folder import write_text
-from w2v2_ray.engine.watchdog import Verdict, Watchdog
+from w2v2_ray.engine.watch.interventions import Interventions
+from w2v2_ray.engine.watch.watchdog import Verdict, Watchdog
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.spec.job import PretrainJob
 

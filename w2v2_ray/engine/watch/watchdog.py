@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from w2v2_ray.engine.watchdog_advice import Check, Incident, explain
+from w2v2_ray.engine.watch.advice import Check, Incident, explain
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.watchdog import WatchdogSpec
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2v2_ray.engine.checkpoint_files import (
+from w2v2_ray.engine.checkpoint.fence import Fence
+from w2v2_ray.engine.checkpoint.files import (
     CheckpointManifest,
     StateKind,
     best_loss,
@@ -27,14 +28,13 @@ from w2v2_ray.engine.checkpoint_files import (
     update_of,
     verify,
 )
-from w2v2_ray.engine.checkpoint_store import CheckpointStore
+from w2v2_ray.engine.checkpoint.store import CheckpointStore
+from w2v2_ray.engine.checkpoint.training_state import snapshot_training_state
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
-from w2v2_ray.engine.fence import Fence
-from w2v2_ray.engine.guard import Guard
-from w2v2_ray.engine.interventions import Interventions
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.training_engine import TrainingEngine
-from w2v2_ray.engine.training_state import snapshot_training_state
+from w2v2_ray.engine.watch.guard import Guard
+from w2v2_ray.engine.watch.interventions import Interventions
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.spec.job import PretrainJob
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from w2v2_ray.engine.watchdog import SUDDEN, Verdict
+from w2v2_ray.engine.watch.watchdog import SUDDEN, Verdict
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.watchdog import WatchdogSpec
 

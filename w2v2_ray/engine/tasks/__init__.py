@@ -1,0 +1,1 @@
+"""What a run trains on: the micro-batches and losses of each kind of job."""
