@@ -30,7 +30,7 @@ from elastic_cluster import Driver, LocalCluster, RunWatch
 from w2v2_ray.engine.checkpoint.files import list_checkpoints, list_states
 from w2v2_ray.engine.checkpoint.training_state import read_full_weights
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
-from w2v2_ray.spec.job import PretrainJob, parse_job
+from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job
 
 UTTERANCES = 72
@@ -168,7 +168,7 @@ def make_job(folder: Path, name: str, args: argparse.Namespace, workers: tuple[i
     job["engine"] |= {"precision": args.precision}
     # Faults come every few seconds here; the default waits a minute after a start before it resizes.
     elastic = {"min_workers": workers[0], "max_workers": workers[1], "stable_s": 2.0, "resize_interval_s": 5.0}
-    return parse_job(job | {"elastic": elastic})
+    return PretrainJob.model_validate(job | {"elastic": elastic})
 
 
 class Bench:

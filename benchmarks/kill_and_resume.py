@@ -16,7 +16,8 @@ import psutil
 
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.orchestration.launch import run_folder
-from w2v2_ray.spec.loading import load_job
+from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.spec.loading import load_job_of
 
 
 def start(job: str, settings: list[str]) -> subprocess.Popen[bytes]:
@@ -48,7 +49,7 @@ def main() -> int:
     parser.add_argument("--kill-at", type=int, required=True, help="update after which the job is killed")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     arguments = parser.parse_args()
-    job = load_job(arguments.job, arguments.settings).job
+    job = load_job_of(TrainJob, arguments.job, arguments.settings).job
     run = run_folder(job)
 
     first = start(arguments.job, arguments.settings)

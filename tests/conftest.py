@@ -106,7 +106,7 @@ def tiny_validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make_tiny_job(tiny_dataset: Path, tiny_validation: Path) -> TinyJob:
     """`make_tiny_job(storage, {"optim.lr": 1e-2}, updates=3)` makes a job of `TINY_JOB` with changes."""
-    from w2v2_ray.spec.job import parse_job
+    from w2v2_ray.spec.job import PretrainJob
 
     def make(storage: Path, nested: dict[str, Any] | None = None, **changes: Any) -> PretrainJob:
         document = deepcopy(TINY_JOB) | {"storage_path": str(storage)}
@@ -117,7 +117,7 @@ def make_tiny_job(tiny_dataset: Path, tiny_validation: Path) -> TinyJob:
             for parent in parents:
                 place = place.setdefault(parent, {})
             place[last] = value
-        return parse_job(document)
+        return PretrainJob.model_validate(document)
 
     return make
 

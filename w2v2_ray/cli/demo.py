@@ -28,7 +28,8 @@ def demo(
     from w2v2_ray.cli.validate import validate
     from w2v2_ray.evaluation.curves import plot_run
     from w2v2_ray.orchestration.launch import run_folder
-    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.spec.job import PretrainJob
+    from w2v2_ray.spec.loading import load_job_of
 
     corpus = folder / "corpus"
     settings = [
@@ -52,7 +53,7 @@ def demo(
     _announce("Pre-training through Ray and DeepSpeed", f"train {job} {options}")
     train(job, settings)
 
-    run = run_folder(load_job(job, settings).job)
+    run = run_folder(load_job_of(PretrainJob, job, settings).job)
     picture = plot_run(run, run.path / "curves.png")
     _summarise(run.metrics)
     typer.echo(f"The run is in {run.path}\nIts curves are in {picture}")

@@ -81,7 +81,8 @@ def _from_checkpoint(folder: Path, symbols: tuple[str, ...] | None) -> LoadedMod
     from w2v2_ray.engine.run_folder import RunFolder
     from w2v2_ray.errors import CheckpointError
     from w2v2_ray.model.interop.loaded_model import LoadedModel, check_model, kind_of
-    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.spec.job import PretrainJob, TrainJob
+    from w2v2_ray.spec.loading import load_job_of
 
     run = RunFolder(folder.resolve().parents[1])
     if not run.spec.is_file():
@@ -89,7 +90,9 @@ def _from_checkpoint(folder: Path, symbols: tuple[str, ...] | None) -> LoadedMod
             f"{folder}: a checkpoint outside its run: no {run.spec.name} two folders above says which model it is; "
             "give the run's folder"
         )
-    job = load_job(run.spec).job
+    job = load_job_of(TrainJob, run.spec).job
+    if job.model is None:
+        raise CheckpointError(f"{run.spec}: does not say which model it is; was the file altered?")
     state = read_full_weights(folder)
     kind = kind_of(state)
     return check_model(
@@ -98,7 +101,7 @@ def _from_checkpoint(folder: Path, symbols: tuple[str, ...] | None) -> LoadedMod
             kind=kind,
             state=state,
             vocabulary=symbols if kind == "ctc" else None,
-            loss=job.loss if kind == "pretrain" else None,
+            loss=job.loss if isinstance(job, PretrainJob) else None,
             source=str(folder),
         )
     )

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from w2v2_ray.engine.run_folder import RunFolder
-    from w2v2_ray.spec.job import PretrainJob
+    from w2v2_ray.spec.job import TrainJob
 
 _PLAIN_LINES = 20
 """Lines over a whole run when the output is not a terminal."""
@@ -28,7 +28,7 @@ def describe(record: dict[str, Any]) -> str:
 
 
 @contextmanager
-def show_training(job: PretrainJob, run: RunFolder, console: Console) -> Iterator[None]:
+def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[None]:
     """Show update, loss, accuracy, perplexities, speed and time left while the block runs.
 
     On a terminal this is a live bar, elsewhere (a log file, `ray job logs`) a line every few per cent.

@@ -19,9 +19,10 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
 
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.engine.run_plan import make_plan
-    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.spec.job import PretrainJob
+    from w2v2_ray.spec.loading import load_job_of
 
-    loaded = load_job(job, overrides or ())
+    loaded = load_job_of(PretrainJob, job, overrides or ())
     result = make_plan(loaded.job)
     if as_json:
         print_json({**result.as_dict(), "warnings": [warning.as_dict() for warning in loaded.warnings]})

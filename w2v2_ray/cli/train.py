@@ -26,9 +26,10 @@ def train(
     from w2v2_ray.cli.live import show_training
     from w2v2_ray.cli.output import print_warnings
     from w2v2_ray.orchestration.launch import launch, run_folder
-    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.spec.job import TrainJob
+    from w2v2_ray.spec.loading import load_job_of
 
-    loaded = load_job(job, overrides or [])
+    loaded = load_job_of(TrainJob, job, overrides or [])
     print_warnings(loaded.warnings)
     with show_training(loaded.job, run_folder(loaded.job), Console(stderr=True)):
         summary = launch(loaded.job, resume=resume, address=address)

@@ -9,6 +9,7 @@ import typer
 from w2v2_ray.cli.options import JobArgument, JsonOption, SetOption
 
 if TYPE_CHECKING:
+    from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import LoadedJob
 
 
@@ -24,10 +25,11 @@ def validate(
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.errors import UserError
     from w2v2_ray.spec.diagnostics import InvalidJobError
-    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.spec.job import TrainJob
+    from w2v2_ray.spec.loading import load_job_of
 
     try:
-        loaded = load_job(job, overrides or ())
+        loaded = load_job_of(TrainJob, job, overrides or ())
         datasets = _open_datasets(loaded) if check_data else []
     except UserError as error:
         if not as_json:
@@ -53,7 +55,7 @@ def validate(
         typer.echo(f"  {entry['path']}: {entry['utterances']:,} utterances, {entry['hours']:.2f} h")
 
 
-def _facts(loaded: LoadedJob) -> dict[str, Any]:
+def _facts(loaded: LoadedJob[TrainJob]) -> dict[str, Any]:
     from w2v2_ray.spec.parameter_count import count_parameters
 
     job = loaded.job
@@ -63,13 +65,13 @@ def _facts(loaded: LoadedJob) -> dict[str, Any]:
         "updates": job.updates,
         "min_workers": job.elastic.min_workers,
         "max_workers": job.elastic.max_workers,
-        "parameters": sum(count_parameters(job.model).values()),
+        "parameters": sum(count_parameters(job.model).values()) if job.model is not None else None,
         "sub_batches_per_update": job.batch.sub_batches_per_update,
         "audio_s_per_update": job.audio_s_per_update,
     }
 
 
-def _open_datasets(loaded: LoadedJob) -> list[dict[str, Any]]:
+def _open_datasets(loaded: LoadedJob[TrainJob]) -> list[dict[str, Any]]:
     """Open every dataset of the job; what is wrong with any of them is reported together."""
     from w2v2_ray.data.dataset import SpeechDataset
     from w2v2_ray.errors import DatasetError, UserError

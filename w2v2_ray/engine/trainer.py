@@ -18,6 +18,7 @@ from torch import Tensor
 
 from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
+from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.engine.checkpoint.checkpointer import Checkpointer, Found, Signals
 from w2v2_ray.engine.checkpoint.fence import Fence
 from w2v2_ray.engine.checkpoint.files import read_manifest
@@ -26,13 +27,14 @@ from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
 from w2v2_ray.engine.recorder import Recorder
 from w2v2_ray.engine.run_folder import RunFolder
-from w2v2_ray.engine.schedules import gumbel_temperature, learning_rate
-from w2v2_ray.engine.tasks.pretraining import SUMS, PretrainMicroBatch, PretrainTask, summarise
+from w2v2_ray.engine.schedules import learning_rate
+from w2v2_ray.engine.tasks.task import MicroBatch, Task
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
+from w2v2_ray.engine.validation import Validator
 from w2v2_ray.engine.watch.guard import Guard, RollbackNeeded
 from w2v2_ray.engine.watch.watchdog import Verdict
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import TrainJob
 
 
 class TrainerHooks(Protocol):
@@ -91,17 +93,17 @@ class Trainer:
         job: The spec.
         engine: Steps the weights.
         task: Training micro-batches and their loss.
-        validation: The same for held-out audio, or None.
+        validator: Measures on held-out audio, or None.
         run: Where everything is written.
         hooks: Who wants to know.
     """
 
     def __init__(
         self,
-        job: PretrainJob,
+        job: TrainJob,
         engine: TrainingEngine,
-        task: PretrainTask,
-        validation: PretrainTask | None,
+        task: Task[Any],
+        validator: Validator | None,
         run: RunFolder,
         *,
         fingerprint: str,
@@ -110,7 +112,7 @@ class Trainer:
         self._job = job
         self._engine = engine
         self._task = task
-        self._validation = validation
+        self._validator = validator
         self._run = run
         self._hooks = hooks or NoHooks()
         self._device = engine.device
@@ -135,7 +137,7 @@ class Trainer:
         fence = Fence.take(self._run.path) if self._first else None
         fence = Fence(self._run.path, broadcast_object(fence.token if fence else None) or "")
         start = self._resume()
-        self._checkpoints.open(fence, self._resumed.best_loss if self._resumed else float("inf"), start)
+        self._checkpoints.open(fence, self._resumed.best_score if self._resumed else float("inf"), start)
         try:
             if start == 0 and self._job.watchdog.enabled and self._job.checkpoint.snapshot_updates is not None:
                 # The watchdog may want to go back to the beginning.
@@ -157,7 +159,7 @@ class Trainer:
         batches = Prefetcher(
             self._task.micro_batch, self._my_micro_batches(start), depth=self._job.data.prefetch_micro_batches
         )
-        counts = Prefetcher(self._my_masked_frames, self._updates_after(start), depth=2)
+        counts = Prefetcher(self._my_weight, self._updates_after(start), depth=2)
         try:
             self._loop(start, batches, counts)
         finally:
@@ -166,7 +168,7 @@ class Trainer:
             if self._recorder is not None:
                 self._recorder.close()
 
-    def _loop(self, start: int, batches: Prefetcher[PretrainMicroBatch], counts: Prefetcher[int]) -> None:
+    def _loop(self, start: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]) -> None:
         window = _Window(time.perf_counter(), batches.wait_s)
         self._last_validation = None
         signals = Signals()
@@ -193,9 +195,9 @@ class Trainer:
         self._event("left", update=update, problem=problem)
         self._hooks.leave(update)
 
-    def _judged(self, result: UpdateResult, totals: list[float]) -> dict[str, float]:
+    def _judged(self, result: UpdateResult, totals: dict[str, float]) -> dict[str, float]:
         """What the watchdog is shown, the same on every worker."""
-        figures = {**summarise(totals), "grad_norm": float(result.grad_norm)}
+        figures = {**self._task.figures(totals), "grad_norm": float(result.grad_norm)}
         if self._job.engine.precision == "fp16":
             figures |= {"loss_scale": result.loss_scale, "skipped": float(result.overflow)}
         return figures
@@ -228,17 +230,17 @@ class Trainer:
         )
 
     def _update(
-        self, update: int, batches: Prefetcher[PretrainMicroBatch], counts: Prefetcher[int]
-    ) -> tuple[UpdateResult, list[float], Signals]:
+        self, update: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]
+    ) -> tuple[UpdateResult, dict[str, float], Signals]:
         """One optimizer step over this worker's share of the update's micro-batches."""
         engine = self._engine
         share = len(assigned(self._per_update, update, engine.world_rank, engine.world_size))
         normaliser, signals = self._agree(next(counts))
         # Keyed by micro-batch, since a ZeRO stage may run one again with weight zero to keep workers in step.
         sums: dict[int, Tensor] = {}
-        used: dict[int, PretrainMicroBatch] = {}
+        used: dict[int, MicroBatch] = {}
 
-        def forward(batch: PretrainMicroBatch) -> Tensor:
+        def forward(batch: MicroBatch) -> Tensor:
             loss, sums[batch.index] = self._task.forward(engine.module, batch, update)
             if self._job.logging.trace_samples:
                 used[batch.index] = batch
@@ -253,17 +255,18 @@ class Trainer:
             normaliser=normaliser,
             lr=self._learning_rate(update),
         )
-        zero = torch.zeros(len(SUMS), dtype=torch.float64, device=self._device)
-        totals = sum_over_workers(sum(sums.values(), zero))
+        names = self._task.sums
+        zero = torch.zeros(len(names), dtype=torch.float64, device=self._device)
+        totals = dict(zip(names, sum_over_workers(sum(sums.values(), zero)), strict=True))
         if self._job.logging.trace_samples:
             self._trace(update, list(used.values()))
         return result, totals, signals
 
-    def _agree(self, masked_frames: int) -> tuple[float, Signals]:
+    def _agree(self, weight: int) -> tuple[float, Signals]:
         """The update's normaliser, and what the workers have to tell each other, in one sum."""
         busy, failed, due = self._checkpoints.signals()
         mine = Signals(busy, failed, due, float(self._hooks.wants_state()), float(self._hooks.must_leave()))
-        summed = torch.tensor([float(masked_frames), *mine.as_list()], dtype=torch.float64, device=self._device)
+        summed = torch.tensor([float(weight), *mine.as_list()], dtype=torch.float64, device=self._device)
         normaliser, *rest = sum_over_workers(summed)
         signals = Signals.from_list(rest)
         self._checkpoints.heed(signals)
@@ -277,8 +280,8 @@ class Trainer:
         self,
         update: int,
         result: UpdateResult,
-        totals: list[float],
-        batches: Prefetcher[PretrainMicroBatch],
+        totals: dict[str, float],
+        batches: Prefetcher[MicroBatch],
         window: _Window,
     ) -> dict[str, Any]:
         elapsed_s = time.perf_counter() - window.started
@@ -287,19 +290,17 @@ class Trainer:
             [elapsed_s, wait_s / elapsed_s, peak_memory_bytes(self._device)], self._device
         )
         per_s = window.updates / slowest_s
-        counted = dict(zip(SUMS, totals, strict=True))
         record: dict[str, Any] = {
             "update": update,
             "epoch": self._task.plan.epoch_of((update - 1) * self._per_update),
-            **summarise(totals),
+            **self._task.figures(totals),
             "world_size": self._engine.world_size,
             "lr": self._learning_rate(update),
             "grad_norm": float(result.grad_norm),
-            "gumbel_temperature": gumbel_temperature(self._job.model.quantizer, update),
-            "masked_frames": int(counted["masked_frames"]),
-            "frames_per_s": counted["frames"] * per_s,
-            "masked_frames_per_s": counted["masked_frames"] * per_s,
-            "audio_s_per_s": counted["samples"] / self._job.model.sample_rate * per_s,
+            **self._task.settings(update),
+            **{name: int(totals[name]) for name in ("masked_frames",) if name in totals},
+            **{f"{name}_per_s": totals[name] * per_s for name in ("frames", "masked_frames") if name in totals},
+            "audio_s_per_s": totals["samples"] / SAMPLE_RATE * per_s,
             "update_s": 1.0 / per_s,
             "data_wait_fraction": waiting,
             "peak_memory_bytes": int(memory),
@@ -311,53 +312,19 @@ class Trainer:
             self._recorder.metrics(record)
         return record
 
-    def _trace(self, update: int, batches: list[PretrainMicroBatch]) -> None:
-        mine = []
-        for batch in batches:
-            ids = iter(self._task.utterance_ids(batch))
-            for size, epoch in zip(batch.sub_batch_sizes, batch.epochs, strict=True):
-                mine += [(epoch, utterance) for utterance in islice(ids, size)]
-        everyone = gather_objects(mine)
+    def _trace(self, update: int, batches: list[MicroBatch]) -> None:
+        everyone = gather_objects([entry for batch in batches for entry in self._task.used(batch)])
         if self._recorder is not None:
             self._recorder.samples(update, [entry for part in everyone for entry in part])
 
     def _validate_if_due(self, update: int) -> dict[str, float] | None:
-        spec = self._job.validation
-        if self._validation is None or (update % spec.every_updates and update != self._job.updates):
+        if self._validator is None or not self._validator.is_due(update):
             return None
-        figures = self.validate(update)
+        figures = self._validator.measure(update)
         if self._recorder is not None:
             with contextlib.suppress(OSError):
                 self._recorder.validation(update, figures)
         return figures
-
-    def validate(self, update: int) -> dict[str, float]:
-        """Loss, accuracy and perplexities on held-out audio: the same crops, masks and negatives each time. Collective.
-
-        Raises:
-            ValueError: When the job has no validation data.
-        """
-        if self._validation is None:
-            raise ValueError("the job has no validation data")
-        task, engine = self._validation, self._engine
-        total = min(task.plan.sub_batches_per_epoch, self._job.validation.max_sub_batches)
-        mine = list(assigned(total, 1, engine.world_rank, engine.world_size))
-        # ZeRO 3 gathers weights layer by layer, so every worker must forward equally often; repeats count once.
-        padding = -(-total // engine.world_size) - len(mine)
-        padded = mine + [mine[-1] if mine else 0] * padding
-        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self._device)
-        batches = Prefetcher(task.micro_batch, padded, depth=self._job.data.prefetch_micro_batches)
-        engine.eval()
-        try:
-            with torch.no_grad():
-                for position, batch in enumerate(batches):
-                    _, counts = task.forward(engine.module, batch, update)
-                    if position < len(mine):
-                        sums += counts
-        finally:
-            batches.close()
-            engine.train()
-        return summarise(sum_over_workers(sums))
 
     def _epoch_after(self, update: int) -> int:
         return self._task.plan.epoch_of(update * self._per_update)
@@ -393,18 +360,12 @@ class Trainer:
         for update in self._updates_after(start):
             yield from assigned(self._per_update, update, self._engine.world_rank, self._engine.world_size)
 
-    def _my_masked_frames(self, update: int) -> int:
+    def _my_weight(self, update: int) -> int:
         mine = assigned(self._per_update, update, self._engine.world_rank, self._engine.world_size)
-        return sum(self._task.masked_frames(index) for index in mine)
+        return sum(self._task.weight(index) for index in mine)
 
 
-def run_identity(job: PretrainJob, fingerprint: str) -> dict[str, str]:
+def run_identity(job: TrainJob, fingerprint: str) -> dict[str, str]:
     """Digests of what a run's result depends on; a checkpoint of another identity is not resumed."""
-    parts = {
-        "model": job.model.model_dump_json(),
-        "loss": job.loss.model_dump_json(),
-        "batch": job.batch.model_dump_json(),
-        "seed": str(job.seed),
-    }
-    digests = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in parts.items()}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in job.identity().items()}
     return {**digests, "dataset": fingerprint}

@@ -12,7 +12,7 @@ from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
 from w2v2_ray.orchestration.settings import GROUP_START_S, ray_variables
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import TrainJob
 
 
 class ElasticTrainer(TorchTrainer):
@@ -26,7 +26,7 @@ class ElasticTrainer(TorchTrainer):
         name: Of this launch; Ray would silently resume a name that it knows.
     """
 
-    def __init__(self, job: PretrainJob, run: Path, train_loop: Any, config: dict[str, Any], name: str) -> None:
+    def __init__(self, job: TrainJob, run: Path, train_loop: Any, config: dict[str, Any], name: str) -> None:
         elastic = job.elastic
         self._rule = ResizeRule(elastic.stable_s, elastic.resize_interval_s)
         self._run_path = str(run)

@@ -12,16 +12,15 @@ from typing import Any
 
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
-from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.engine.checkpoint.files import check_identity, list_checkpoints, read_manifest
 from w2v2_ray.engine.run_folder import RunFolder, write_text
-from w2v2_ray.engine.tasks.pretraining import build_plan
+from w2v2_ray.engine.tasks.setup import check_usable
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.run_lock import run_lock
 from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
 from w2v2_ray.spec.data import DatasetRef
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
 
 CHECKSUM_LIMIT_BYTES = 100 * 2**30
@@ -36,7 +35,7 @@ class RunSummary:
     updates: int
 
 
-def run_folder(job: PretrainJob) -> RunFolder:
+def run_folder(job: TrainJob) -> RunFolder:
     """Where a job's run lives.
 
     Raises:
@@ -50,7 +49,7 @@ def run_folder(job: PretrainJob) -> RunFolder:
     return RunFolder(Path(job.storage_path).expanduser().resolve() / job.name)
 
 
-def with_absolute_paths(job: PretrainJob) -> PretrainJob:
+def with_absolute_paths(job: TrainJob) -> TrainJob:
     """The job with every local path made absolute: workers do not run in the driver's folder."""
 
     def absolute(path: str) -> str:
@@ -66,7 +65,7 @@ def with_absolute_paths(job: PretrainJob) -> PretrainJob:
     return job.model_copy(update={"data": data.model_copy(update=changes)})
 
 
-def check_data(job: PretrainJob) -> str:
+def check_data(job: TrainJob) -> str:
     """Open every dataset of a job and check it, so that a bad shard is named now and not in the middle of the run.
 
     Returns:
@@ -84,12 +83,12 @@ def check_data(job: PretrainJob) -> str:
         mixture = open_mixture(parts, verify="sizes", **cache)
         if mixture.num_samples.sum(dtype="int64") * 2 <= CHECKSUM_LIMIT_BYTES:
             mixture = open_mixture(parts, verify="checksums", **cache)
-        build_plan(job, mixture, RandomStreams(job.seed))
+        check_usable(job, mixture)
         fingerprints.append(mixture.fingerprint)
     return fingerprints[0]
 
 
-def check_same_run(job: PretrainJob, run: RunFolder, fingerprint: str) -> None:
+def check_same_run(job: TrainJob, run: RunFolder, fingerprint: str) -> None:
     """Refuse a job that the run's checkpoints do not belong to, before anything of the run is touched.
 
     Raises:
@@ -104,7 +103,7 @@ def check_same_run(job: PretrainJob, run: RunFolder, fingerprint: str) -> None:
         return
 
 
-def launch(job: PretrainJob, *, resume: bool = True, address: str | None = None) -> RunSummary:
+def launch(job: TrainJob, *, resume: bool = True, address: str | None = None) -> RunSummary:
     """Train a job to its end, or from where an earlier launch left it.
 
     Args:
@@ -130,7 +129,7 @@ def launch(job: PretrainJob, *, resume: bool = True, address: str | None = None)
     return RunSummary(folder=run.path, updates=job.updates)
 
 
-def _train_with_ray(job: PretrainJob, run: RunFolder, address: str | None) -> None:
+def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
     set_ray_variables(job)
     import ray
 
@@ -144,7 +143,7 @@ def _train_with_ray(job: PretrainJob, run: RunFolder, address: str | None) -> No
             ray.shutdown()
 
 
-def _start_ray(job: PretrainJob, address: str | None) -> None:
+def _start_ray(job: TrainJob, address: str | None) -> None:
     import ray
 
     options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
@@ -164,7 +163,7 @@ def _start_ray(job: PretrainJob, address: str | None) -> None:
         ) from error
 
 
-def _fit(job: PretrainJob, run: RunFolder) -> None:
+def _fit(job: TrainJob, run: RunFolder) -> None:
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
     from w2v2_ray.orchestration.worker import train_worker
 

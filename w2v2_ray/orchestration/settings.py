@@ -6,7 +6,7 @@ import os
 from collections.abc import MutableMapping
 from typing import Any
 
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import TrainJob
 
 POLL_INTERVAL_S = 0.5
 """Between two looks of the controller at its workers, and at the nodes that are to be drained."""
@@ -16,7 +16,7 @@ GROUP_START_S = 60
 """Patience with workers that join the process group; a worker that dies meanwhile is noticed only then."""
 
 
-def ray_variables(job: PretrainJob) -> dict[str, str]:
+def ray_variables(job: TrainJob) -> dict[str, str]:
     """Environment variables that Ray Train reads in the driver and gives to the controller and the workers."""
     failure = job.failure
     return {
@@ -30,7 +30,7 @@ def ray_variables(job: PretrainJob) -> dict[str, str]:
     }
 
 
-def set_ray_variables(job: PretrainJob, environment: MutableMapping[str, str] | None = None) -> None:
+def set_ray_variables(job: TrainJob, environment: MutableMapping[str, str] | None = None) -> None:
     """Set them for this process. What the user has set stays. Before Ray Train is imported."""
     environment = os.environ if environment is None else environment
     for name, value in ray_variables(job).items():

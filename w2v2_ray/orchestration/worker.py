@@ -16,7 +16,8 @@ from w2v2_ray.engine.trainer import NoHooks
 from w2v2_ray.errors import W2v2RayError
 from w2v2_ray.orchestration.failures import NodeLeaving
 from w2v2_ray.orchestration.scaling import request_of
-from w2v2_ray.spec.job import PretrainJob, parse_job
+from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.spec.kinds import parse_job
 
 REPORT_UPDATES = 100
 """Updates between two reports to Ray. A report is a barrier of about a second among the workers."""
@@ -93,7 +94,8 @@ def train_worker(config: dict[str, Any]) -> None:
         return
     context = ray.train.get_context()
     try:
-        job: PretrainJob = parse_job(config["job"])
+        job = parse_job(config["job"])
+        assert isinstance(job, TrainJob)
         allow_collectives(job.failure.collective_timeout_s)
         session = start_session(
             job,

@@ -18,12 +18,12 @@ from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError, dotted, locat
 from w2v2_ray.spec.document import Node, Path
 from w2v2_ray.spec.explain import Explained, explain
 from w2v2_ray.spec.introspection import resolve, specs_in
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import Job
 
 _ROUNDS = 6
 
 
-def check(root: type[PretrainJob], tree: Node, known: tuple[Diagnostic, ...] = ()) -> PretrainJob:
+def check(root: type[Job], tree: Node, known: tuple[Diagnostic, ...] = ()) -> Job:
     """Validate a merged document.
 
     Args:

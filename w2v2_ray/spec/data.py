@@ -47,8 +47,8 @@ class DataSpec(Spec):
         return _as_refs(value)
 
 
-class BatchSpec(Spec):
-    """The virtual world: what an update is made of, whoever computes it (reference section 4)."""
+class VirtualWorldSpec(Spec):
+    """What an update is made of, whoever computes it (reference section 4)."""
 
     max_tokens: PositiveInt = 1_400_000
     """Samples in a sub-batch at most: longest utterance times count."""
@@ -59,13 +59,9 @@ class BatchSpec(Spec):
     concat: PositiveInt = 8
     """Consecutive sub-batches forwarded at once as one micro-batch. Larger uses a GPU better and needs more memory;
     masks, negatives and loss constants stay per sub-batch."""
-    min_samples: PositiveInt = 32_000
-    """Shorter utterances are left out of pre-training (reference: `min_sample_size`)."""
-    max_samples: PositiveInt = 250_000
-    """Longer utterances are cropped to this at a random place (reference: `max_sample_size`)."""
 
     def broken_rules(self) -> Iterator[Finding]:
-        """Micro-batches must divide an update, and the longest utterance must fit a sub-batch."""
+        """Micro-batches must divide an update."""
         if self.sub_batches_per_update % self.concat:
             below = largest_divisor(self.sub_batches_per_update, at_most=self.concat)
             yield Finding(
@@ -73,6 +69,24 @@ class BatchSpec(Spec):
                 f"use a divisor such as concat: {below}",
                 ("concat", "sub_batches_per_update"),
             )
+
+    @property
+    def micro_batches_per_update(self) -> int:
+        """Micro-batches of one update, over all workers."""
+        return self.sub_batches_per_update // self.concat
+
+
+class BatchSpec(VirtualWorldSpec):
+    """The virtual world of pre-training: sub-batches cropped to their shortest utterance."""
+
+    min_samples: PositiveInt = 32_000
+    """Shorter utterances are left out of pre-training (reference: `min_sample_size`)."""
+    max_samples: PositiveInt = 250_000
+    """Longer utterances are cropped to this at a random place (reference: `max_sample_size`)."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """Micro-batches must divide an update, and the longest utterance must fit a sub-batch."""
+        yield from super().broken_rules()
         if self.min_samples > self.max_samples:
             yield Finding(
                 f"min_samples: {self.min_samples} is above max_samples: {self.max_samples}; "
@@ -86,7 +100,25 @@ class BatchSpec(Spec):
                 ("max_tokens", "max_samples"),
             )
 
-    @property
-    def micro_batches_per_update(self) -> int:
-        """Micro-batches of one update, over all workers."""
-        return self.sub_batches_per_update // self.concat
+
+class PaddedBatchSpec(VirtualWorldSpec):
+    """The virtual world of fine-tuning: whole utterances, sub-batches padded to their longest."""
+
+    max_tokens: PositiveInt = 3_200_000
+    """Samples in a sub-batch at most, padding included: longest utterance times count."""
+    sub_batches_per_update: PositiveInt = 8
+    """Sub-batches whose gradients make one update: workers x concat x accumulation of the reference."""
+    concat: PositiveInt = 1
+    """Consecutive sub-batches forwarded at once as one micro-batch, padded to one length."""
+    max_samples: PositiveInt = 640_000
+    """Longer utterances are left out, with a count: a transcript cannot be cropped."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """The longest utterance must fit a sub-batch."""
+        yield from super().broken_rules()
+        if self.max_tokens < self.max_samples:
+            yield Finding(
+                f"max_tokens: {self.max_tokens} is below max_samples: {self.max_samples}; the longest utterance would "
+                f"not fit any sub-batch: use max_tokens: {self.max_samples} or more, or a lower max_samples",
+                ("max_tokens", "max_samples"),
+            )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from w2v2_ray.spec.base import Finding, NonNegativeFloat, NonNegativeInt, PositiveInt, Spec, largest_divisor
 from w2v2_ray.spec.cluster import ElasticSpec, FailureSpec, WorkerSpec
-from w2v2_ray.spec.data import BatchSpec, DataSpec
+from w2v2_ray.spec.data import BatchSpec, DataSpec, VirtualWorldSpec
 from w2v2_ray.spec.engine import EngineSpec
-from w2v2_ray.spec.model import ContrastiveLossSpec, ModelSpec
+from w2v2_ray.spec.model import SAMPLE_RATE, ContrastiveLossSpec, ModelSpec
 from w2v2_ray.spec.optim import OptimSpec
 from w2v2_ray.spec.watchdog import WatchdogSpec
 
@@ -58,19 +58,29 @@ class LoggingSpec(Spec):
     """Write the ids of every update's utterances to `samples.jsonl`."""
 
 
-class _TrainJob(Spec):
-    """What every training job has."""
+class Job(Spec):
+    """What every job has, whatever it does."""
+
+    kind: str
+    """What the job does."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["my-run"])
     """Name of the run: its folder under `storage_path`. Write letters, digits, dot, dash and underscore,
     128 at most, the first a letter or digit."""
+
+
+class TrainJob(Job):
+    """What every training job has."""
+
     storage_path: str = "runs"
     """Folder in which runs live; every worker must see it (a shared file system when there are several nodes)."""
     seed: NonNegativeInt = 1
     """Every random draw of the run follows from this number."""
     data: DataSpec
     """Audio to learn from."""
-    batch: BatchSpec = BatchSpec()
+    model: ModelSpec | None
+    """The network; null where it is taken from elsewhere."""
+    batch: VirtualWorldSpec = VirtualWorldSpec()
     """The virtual world."""
     optim: OptimSpec = OptimSpec()
     """Optimizer and learning rate."""
@@ -92,6 +102,15 @@ class _TrainJob(Spec):
     """Metrics and traces."""
     watchdog: WatchdogSpec = WatchdogSpec()
     """What is watched for and what is done about it."""
+
+    @property
+    def audio_s_per_update(self) -> float:
+        """Upper bound of the audio in one update, in seconds."""
+        return self.batch.sub_batches_per_update * self.batch.max_tokens / SAMPLE_RATE
+
+    def identity(self) -> dict[str, str]:
+        """What a run's result depends on, beside its data, by name: a checkpoint of another identity is not resumed."""
+        return {"batch": self.batch.model_dump_json(), "seed": str(self.seed)}
 
     def broken_rules(self) -> Iterator[Finding]:
         """Rules between the parts of any training job."""
@@ -141,14 +160,20 @@ class _TrainJob(Spec):
             )
 
 
-class PretrainJob(_TrainJob):
+class PretrainJob(TrainJob):
     """Self-supervised pre-training (wav2vec 2.0, section 3). The defaults are the published Base recipe."""
 
     kind: Literal["pretrain"] = "pretrain"
+    batch: BatchSpec = BatchSpec()
+    """The virtual world."""
     model: ModelSpec = ModelSpec()
     """The network."""
     loss: ContrastiveLossSpec = ContrastiveLossSpec()
     """The objective."""
+
+    def identity(self) -> dict[str, str]:
+        """The network and the loss too."""
+        return {"model": self.model.model_dump_json(), "loss": self.loss.model_dump_json(), **super().identity()}
 
     def broken_rules(self) -> Iterator[Finding]:
         """The shortest crop must have room for a masked span and a frame beside it."""
@@ -176,22 +201,3 @@ class PretrainJob(_TrainJob):
                 "that costs time per update, not memory",
                 ("batch.sub_batches_per_update", "batch.max_tokens"),
             )
-
-    @property
-    def audio_s_per_update(self) -> float:
-        """Upper bound of the audio in one update, in seconds."""
-        return self.batch.sub_batches_per_update * self.batch.max_tokens / self.model.sample_rate
-
-
-JOB_KINDS: dict[str, type[PretrainJob]] = {"pretrain": PretrainJob}
-"""The models that `kind` chooses between. `finetune` and `sweep` join them as further kinds."""
-
-
-def parse_job(document: dict[str, Any]) -> PretrainJob:
-    """Validate a plain mapping, presets already applied; `loading.load_job` reads files and explains errors.
-
-    Raises:
-        pydantic.ValidationError: When any field is wrong.
-        KeyError: When `kind` is missing or unknown.
-    """
-    return JOB_KINDS[document["kind"]].model_validate(document)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -17,7 +18,8 @@ from w2v2_ray.errors import SpecError
 from w2v2_ray.spec.checking import advice, check
 from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError, did_you_mean, near_miss, show
 from w2v2_ray.spec.document import Mark, Node, Origin, parse_yaml
-from w2v2_ray.spec.job import JOB_KINDS, PretrainJob
+from w2v2_ray.spec.job import Job
+from w2v2_ray.spec.kinds import JOB_KINDS
 from w2v2_ray.spec.merging import merge
 from w2v2_ray.spec.overrides import Override, apply_override, parse_override
 from w2v2_ray.spec.presets import preset_names, read_preset
@@ -26,11 +28,14 @@ _SELECTORS = (("kind",), ("preset",))
 """What must be known before a preset can be merged below the file."""
 
 
+J = TypeVar("J", bound=Job)
+
+
 @dataclass(frozen=True, slots=True)
-class LoadedJob:
+class LoadedJob(Generic[J]):
     """A valid job and what was noticed on the way."""
 
-    job: PretrainJob
+    job: J
     """The job, presets and options applied."""
     warnings: tuple[Diagnostic, ...]
     """What is legal but known to cost its user a night."""
@@ -38,8 +43,8 @@ class LoadedJob:
     """The file as it was named."""
 
 
-def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob:
-    """Read and validate a job spec.
+def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[Job]:
+    """Read and validate a job spec of any kind.
 
     Relative paths inside it (datasets, `storage_path`) are left as they are, so they mean what they would mean on the
     command line: relative to the current directory, not to the file.
@@ -54,7 +59,20 @@ def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Loaded
     return load_job_text(_read(Path(path)), str(path), overrides)
 
 
-def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> LoadedJob:
+def load_job_of(expected: type[J], path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[J]:
+    """Read and validate a job spec that must be of one kind, or of one family of kinds; see `load_job`.
+
+    Raises:
+        SpecError: With all mistakes, or because it is of another kind.
+    """
+    loaded = load_job(path, overrides)
+    if not isinstance(loaded.job, expected):
+        kinds = [name for name, root in JOB_KINDS.items() if issubclass(root, expected)]
+        raise SpecError(f"{path}: kind: {loaded.job.kind}, but this takes kind: {' or '.join(kinds)}")
+    return LoadedJob(loaded.job, loaded.warnings, loaded.source)
+
+
+def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> LoadedJob[Job]:
     """Validate a job spec given as YAML text; see `load_job`.
 
     Raises:
@@ -95,7 +113,7 @@ class _Representer(RoundTripRepresenter):
 _Representer.add_representer(type(None), _Representer.represent_none)
 
 
-def dump_job(job: PretrainJob) -> str:
+def dump_job(job: Job) -> str:
     """The job with every field written out, as YAML that loads back to the same job."""
     return dump_yaml({"kind": job.kind, **job.model_dump(mode="json")})
 

@@ -22,6 +22,10 @@ BASE_CONV_LAYERS: tuple[ConvLayer, ...] = (
 )
 
 
+SAMPLE_RATE = 16_000
+"""Samples per second. Every published recipe is defined at 16 kHz."""
+
+
 class FeatureEncoderSpec(Spec):
     """The convolutional feature encoder: waveform to one frame per 20 ms (wav2vec 2.0, section 2)."""
 

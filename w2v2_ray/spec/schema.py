@@ -6,7 +6,7 @@ from typing import Any
 
 from w2v2_ray.errors import SpecError
 from w2v2_ray.spec.diagnostics import did_you_mean
-from w2v2_ray.spec.job import JOB_KINDS
+from w2v2_ray.spec.kinds import JOB_KINDS
 from w2v2_ray.spec.presets import preset_names
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -16,7 +16,6 @@ from w2v2_ray.engine.tasks.pretraining import (
     PretrainTask,
     build_model,
     build_plan,
-    summarise,
 )
 from w2v2_ray.spec.job import PretrainJob
 
@@ -57,7 +56,7 @@ def test_the_frames_counted_ahead_are_those_that_the_model_masks(tiny_job):
         batch = task.micro_batch(index)
         _, counts = task.forward(model, batch, 1)
         sums = dict(zip(SUMS, counts.tolist(), strict=True))
-        assert task.masked_frames(index) == int(batch.masks.sum()) == sums["masked_frames"]
+        assert task.weight(index) == int(batch.masks.sum()) == sums["masked_frames"]
         assert sums["frames"] == batch.masks.numel()
         assert sums["samples"] == batch.waveform.numel()
         assert sums["sub_batches"] == len(batch.sub_batch_sizes) == 5
@@ -143,14 +142,16 @@ def test_initial_weights_follow_from_the_seed_alone(tiny_job):
 def test_ids_are_those_of_the_utterances_read(tiny_job):
     task = task_of(tiny_job())
     batch = task.micro_batch(0)
-    ids = task.utterance_ids(batch)
+    used = task.used(batch)
+    assert {epoch for epoch, _ in used} == {0}
+    ids = [utterance for _, utterance in used]
     assert len(ids) == len(batch.waveform)
     assert len(set(ids)) == len(ids)
     longest = {f"{number:02d}" for number in range(2, 36)}
     assert set(ids) <= longest
 
 
-def test_figures_are_per_masked_frame_in_bits_and_per_sub_batch():
+def test_figures_are_per_masked_frame_in_bits_and_per_sub_batch(tiny_job):
     values = dict.fromkeys(SUMS, 0.0) | {
         "loss_sum": 70.0,
         "contrastive": 60.0,
@@ -159,7 +160,7 @@ def test_figures_are_per_masked_frame_in_bits_and_per_sub_batch():
         "code_perplexity": 90.0,
         "sub_batches": 3.0,
     }
-    figures = summarise([values[name] for name in SUMS])
+    figures = task_of(tiny_job()).figures(values)
     assert figures["loss"] == pytest.approx(3.5 / math.log(2))
     assert figures["loss_contrastive"] == pytest.approx(3.0 / math.log(2))
     assert figures["accuracy"] == 0.25

@@ -13,7 +13,7 @@ from w2v2_ray.engine.checkpoint.files import list_checkpoints, read_manifest
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.session import start_session
 from w2v2_ray.engine.trainer import NoHooks
-from w2v2_ray.spec.job import PretrainJob, parse_job
+from w2v2_ray.spec.job import PretrainJob
 
 
 class StopError(Exception):
@@ -45,7 +45,7 @@ class Hooks(NoHooks):
 
 def train(job: dict[str, Any], kill_at: int | None = None, stop_at: int | None = None) -> Hooks:
     """Train a job on this worker."""
-    spec = parse_job(job)
+    spec = PretrainJob.model_validate(job)
     run = RunFolder(Path(spec.storage_path) / spec.name)
     run.create()
     hooks = Hooks(run.checkpoints, kill_at, stop_at)
@@ -61,14 +61,20 @@ def train(job: dict[str, Any], kill_at: int | None = None, stop_at: int | None =
 
 def validate_twice(job: dict[str, Any]) -> list[dict[str, float]]:
     """Validate before training, again, and again once it was trained."""
-    spec = parse_job(job)
+    spec = PretrainJob.model_validate(job)
     run = RunFolder(Path(spec.storage_path) / spec.name)
     run.create()
     session = start_session(spec, run)
+    validator = session.validator
+    assert validator is not None
+
+    def measure() -> dict[str, float]:
+        return {name: value for name, value in validator.measure(6).items() if name != "validation_s"}
+
     try:
-        before = [session.trainer.validate(6), session.trainer.validate(6)]
+        before = [measure(), measure()]
         session.trainer.train()
-        return [*before, session.trainer.validate(6)]
+        return [*before, measure()]
     finally:
         session.close()
 

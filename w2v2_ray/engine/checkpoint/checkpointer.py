@@ -17,7 +17,7 @@ from w2v2_ray.engine.checkpoint.fence import Fence
 from w2v2_ray.engine.checkpoint.files import (
     CheckpointManifest,
     StateKind,
-    best_loss,
+    best_score,
     check_identity,
     is_snapshot,
     list_states,
@@ -25,6 +25,7 @@ from w2v2_ray.engine.checkpoint.files import (
     none_is_usable,
     read_manifest,
     remove_state,
+    score,
     update_of,
     verify,
 )
@@ -36,7 +37,7 @@ from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.engine.watch.guard import Guard
 from w2v2_ray.engine.watch.interventions import Interventions
 from w2v2_ray.errors import CheckpointError, RunFailedError
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import TrainJob
 
 _RETRY_S = 5.0
 _RETRY_UPDATES = 10
@@ -81,7 +82,7 @@ class Found:
     Attributes:
         folder: The state.
         problem: Why it must not go on.
-        best_loss: Lowest validation loss so far.
+        best_score: Lowest validation score so far.
         interventions: The run's rollbacks.
         last_update: Last update that an earlier attempt logged.
         last_time: When that was; 0 when there was none.
@@ -89,7 +90,7 @@ class Found:
 
     folder: Path | None = None
     problem: str | None = None
-    best_loss: float = float("inf")
+    best_score: float = float("inf")
     interventions: Interventions = field(default_factory=Interventions)
     last_update: int = 0
     last_time: float = 0.0
@@ -109,7 +110,7 @@ class Checkpointer:
 
     def __init__(
         self,
-        job: PretrainJob,
+        job: TrainJob,
         engine: TrainingEngine,
         run: RunFolder,
         identity: dict[str, str],
@@ -125,7 +126,7 @@ class Checkpointer:
         self._event = event
         self._first = engine.world_rank == 0
         self._store: CheckpointStore | None = None
-        self._best_loss = float("inf")
+        self._best_score = float("inf")
         self._kind: StateKind = "checkpoint"
         self._owed: StateKind | None = None
         self._last_saved = -1
@@ -133,7 +134,7 @@ class Checkpointer:
 
     def open(self, fence: Fence, best: float, update: int) -> None:
         """Begin to save, from where the run resumed."""
-        self._best_loss = best
+        self._best_score = best
         self._last_saved = update
         self._last_time = time.monotonic()
         self._store = CheckpointStore(
@@ -187,9 +188,9 @@ class Checkpointer:
 
     def _due(self, update: int, validation: dict[str, float] | None, signals: Signals) -> StateKind | None:
         spec = self._spec
-        improved = validation is not None and validation["loss"] < self._best_loss
+        improved = validation is not None and score(validation) < self._best_score
         if improved and validation is not None:
-            self._best_loss = validation["loss"]
+            self._best_score = score(validation)
         if update % spec.every_updates == 0 or update == self._job.updates or (improved and spec.keep_best):
             return "checkpoint"
         if signals.urgent or signals.leave:
@@ -294,7 +295,7 @@ class Checkpointer:
             found.folder = newest_good(run.checkpoints, report, lambda m: record.is_current(m.update, m.rollbacks))
             if found.folder is not None:
                 check_identity(read_manifest(found.folder).identity, self._identity, run.path)
-                found.best_loss = best_loss(run.checkpoints, update_of(found.folder))
+                found.best_score = best_score(run.checkpoints, update_of(found.folder))
             elif damaged := list_states(run.checkpoints):
                 found.problem = none_is_usable(run.checkpoints, len(damaged))
         except CheckpointError as error:

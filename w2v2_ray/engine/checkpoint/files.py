@@ -147,7 +147,7 @@ def update_of(path: Path) -> int:
 
 
 def best_checkpoint(folder: Path, up_to: int | None = None) -> Path | None:
-    """The checkpoint with the lowest validation loss, if any was validated.
+    """The checkpoint with the lowest validation score, if any was validated.
 
     Args:
         folder: Where the checkpoints are.
@@ -157,8 +157,13 @@ def best_checkpoint(folder: Path, up_to: int | None = None) -> Path | None:
     return best[1] if best else None
 
 
-def best_loss(folder: Path, up_to: int) -> float:
-    """Lowest validation loss among the checkpoints up to an update; infinite when none was validated."""
+def score(validation: Mapping[str, float]) -> float:
+    """What checkpoints are compared by, lower is better: the WER of a recogniser, else the loss."""
+    return validation.get("wer", validation["loss"])
+
+
+def best_score(folder: Path, up_to: int) -> float:
+    """Lowest validation score among the checkpoints up to an update; infinite when none was validated."""
     best = _best(folder, up_to)
     return best[0] if best else math.inf
 
@@ -172,10 +177,10 @@ def _best(folder: Path, up_to: int | None) -> tuple[float, Path] | None:
             validation = read_manifest(path).validation
         except CheckpointError:
             continue
-        if not validation or math.isnan(validation["loss"]):
+        if not validation or math.isnan(score(validation)):
             continue
-        if best is None or validation["loss"] < best[0]:
-            best = (validation["loss"], path)
+        if best is None or score(validation) < best[0]:
+            best = (score(validation), path)
     return best
 
 

@@ -7,7 +7,7 @@ which worker runs it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,7 +28,7 @@ from w2v2_ray.spec.job import PretrainJob
 _INT16_SCALE = 1.0 / 32768.0
 _NORMALIZE_EPS = 1e-5
 
-SUMS = (
+SUMS: tuple[str, ...] = (
     "loss_sum",
     "contrastive",
     "diversity",
@@ -83,16 +83,17 @@ class PretrainTask:
     def __init__(
         self, job: PretrainJob, data: Utterances, plan: BatchPlan, streams: RandomStreams, device: torch.device
     ) -> None:
+        self.sums: tuple[str, ...] = SUMS
+        self.plan = plan
         self._job = job
         self._data = data
-        self.plan = plan
         self._streams = streams
         self._device = device
         self._loader = CropLoader(data, plan, streams)
         self._draw_masks = lru_cache(maxsize=4 * job.batch.micro_batches_per_update + 8)(self._masks)
 
-    def masked_frames(self, index: int) -> int:
-        """Masked frames of a micro-batch: its share of the update's normaliser, known before any forward pass."""
+    def weight(self, index: int) -> int:
+        """Masked frames of a micro-batch."""
         return sum(int(mask.sum()) for mask in self._draw_masks(index))
 
     def micro_batch(self, index: int) -> PretrainMicroBatch:
@@ -138,9 +139,28 @@ class PretrainTask:
         )
         return output.loss_sum, self._counts(output, batch)
 
-    def utterance_ids(self, batch: PretrainMicroBatch) -> list[str]:
-        """Ids of a micro-batch's utterances, for the sample trace."""
-        return [self._data.utterance_id(int(index)) for index in batch.utterances]
+    def used(self, batch: PretrainMicroBatch) -> list[tuple[int, str]]:
+        """(epoch, utterance id) of everything in a micro-batch."""
+        epochs = np.repeat(batch.epochs, batch.sub_batch_sizes)
+        ids = (self._data.utterance_id(int(index)) for index in batch.utterances)
+        return [(int(epoch), utterance) for epoch, utterance in zip(epochs, ids, strict=True)]
+
+    def settings(self, update: int) -> dict[str, float]:
+        """The Gumbel temperature."""
+        return {"gumbel_temperature": gumbel_temperature(self._job.model.quantizer, update)}
+
+    def figures(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Losses per masked frame, in bits; accuracy; perplexities, means over sub-batches."""
+        bits = 1.0 / (totals["masked_frames"] * math.log(2.0))
+        return {
+            "loss": totals["loss_sum"] * bits,
+            "loss_contrastive": totals["contrastive"] * bits,
+            "loss_diversity": totals["diversity"] * bits,
+            "loss_features_penalty": totals["features_penalty"] * bits,
+            "accuracy": totals["correct"] / totals["masked_frames"],
+            "prob_perplexity": totals["prob_perplexity"] / totals["sub_batches"],
+            "code_perplexity": totals["code_perplexity"] / totals["sub_batches"],
+        }
 
     def _counts(self, output: PretrainOutput, batch: PretrainMicroBatch) -> Tensor:
         sub_batches = len(batch.sub_batch_sizes)
@@ -204,18 +224,3 @@ def build_model(job: PretrainJob) -> nn.Module:
         layer_drop_mode="skip" if job.engine.zero_stage < 2 else "run_and_discard",
         activation_checkpointing=job.engine.activation_checkpointing,
     )
-
-
-def summarise(sums: Sequence[float]) -> dict[str, float]:
-    """Turn summed counts into the figures of a metrics line. Losses are per masked frame, in bits."""
-    s = dict(zip(SUMS, sums, strict=True))
-    bits = 1.0 / (s["masked_frames"] * math.log(2.0))
-    return {
-        "loss": s["loss_sum"] * bits,
-        "loss_contrastive": s["contrastive"] * bits,
-        "loss_diversity": s["diversity"] * bits,
-        "loss_features_penalty": s["features_penalty"] * bits,
-        "accuracy": s["correct"] / s["masked_frames"],
-        "prob_perplexity": s["prob_perplexity"] / s["sub_batches"],
-        "code_perplexity": s["code_perplexity"] / s["sub_batches"],
-    }

@@ -15,7 +15,7 @@ from w2v2_ray.engine.run_folder import write_text
 from w2v2_ray.engine.watch.interventions import Interventions
 from w2v2_ray.engine.watch.watchdog import Verdict, Watchdog
 from w2v2_ray.errors import CheckpointError, RunFailedError
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import PretrainJob, TrainJob
 
 INTERVENTIONS_FILE = "interventions.json"
 
@@ -41,7 +41,7 @@ class Guard:
         event: Writes an event, on the first worker only.
     """
 
-    def __init__(self, job: PretrainJob, folder: Path, event: _Event) -> None:
+    def __init__(self, job: TrainJob, folder: Path, event: _Event) -> None:
         self._job = job
         self._path = folder / INTERVENTIONS_FILE
         self._event = event
@@ -50,11 +50,12 @@ class Guard:
 
     def _new_watchdog(self) -> Watchdog:
         job = self._job
+        quantizer = job.model.quantizer if isinstance(job, PretrainJob) else None
         return Watchdog(
             job.watchdog,
-            codebooks=job.model.quantizer.codebooks,
-            entries=job.model.quantizer.entries,
-            negatives=job.loss.negatives,
+            codebooks=quantizer.codebooks if quantizer else None,
+            entries=quantizer.entries if quantizer else None,
+            negatives=job.loss.negatives if isinstance(job, PretrainJob) else None,
             warmup_updates=job.optim.schedule.warmup_updates,
             updates=job.updates,
         )

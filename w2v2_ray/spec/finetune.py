@@ -1,0 +1,120 @@
+"""Fine-tuning with CTC: what the transcripts look like, what the network hides and forgets, and when it thaws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from w2v2_ray.spec.base import DropProbability, Finding, NonNegativeInt, PositiveInt, Probability, Spec
+from w2v2_ray.spec.data import PaddedBatchSpec
+from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.spec.model import MaskingSpec, ModelSpec
+
+
+class TextSpec(Spec):
+    """How transcripts are written before the recogniser learns, or is judged by, them."""
+
+    case: Literal["upper", "lower", "keep"] = "upper"
+    """Letter case; published recognisers use upper."""
+    replace: dict[str, str] = Field(default_factory=dict)
+    """Strings replaced before anything else but Unicode normalisation (NFKC), such as typographic apostrophes."""
+    allowed: str | None = Field(default=None, min_length=1)
+    """Characters that transcripts may hold beside the space; null allows those of the vocabulary, or, where that is
+    built from the transcripts, all that occur."""
+    unknown: Literal["reject", "drop", "map"] = "reject"
+    """What becomes of other characters: `reject` leaves the utterance out, with a count; `drop` removes the character;
+    `map` makes it `<unk>`."""
+
+
+class VocabularySpec(Spec):
+    """The recogniser's symbols. Neither field set: the characters of the normalised training transcripts."""
+
+    path: str | None = None
+    """A tokenizer file: our `vocabulary.json`, Hugging Face's `vocab.json` or fairseq's `dict.ltr.txt`."""
+    symbols: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """The characters themselves; blank, word boundary and `<unk>` are added."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """One source."""
+        if self.path is not None and self.symbols is not None:
+            yield Finding("path and symbols are both set; keep one of them", ("path", "symbols"))
+
+
+class RegularisationSpec(Spec):
+    """Dropout while fine-tuning; it replaces what the model was pre-trained with (reference section 5)."""
+
+    dropout: DropProbability = 0.0
+    """After attention, after the feed-forward block and after the positional convolution."""
+    attention_dropout: DropProbability = 0.0
+    """On attention weights."""
+    activation_dropout: DropProbability = 0.1
+    """Inside the feed-forward block."""
+    dropout_input: DropProbability = 0.0
+    """On the encoder's input."""
+    final_dropout: DropProbability = 0.0
+    """Before the linear layer to the vocabulary."""
+    layer_drop: DropProbability = 0.1
+    """Probability that a layer is skipped for a micro-batch in training (LayerDrop)."""
+    feature_gradient_scale: Probability = 0.0
+    """Factor on gradients that flow into the feature encoder; 0 freezes it, as published."""
+
+
+class FinetuneMaskingSpec(MaskingSpec):
+    """Masking of frames and channels while fine-tuning; the defaults are Base 960 h."""
+
+    probability: Probability = 0.5
+    """Share of frames chosen as span starts times the span length (reference: `mask_prob`)."""
+    channel_probability: Probability = 0.1
+    """The same for channels (reference: `mask_channel_prob`)."""
+
+
+class EarlyStoppingSpec(Spec):
+    """End a run whose held-out WER no longer falls."""
+
+    patience: PositiveInt = 5
+    """Validations in a row without a new best WER after which the run ends."""
+    min_updates: NonNegativeInt = 0
+    """Updates before which it never ends."""
+
+
+class FinetuneJob(TrainJob):
+    """Fine-tuning with CTC (wav2vec 2.0, section 3.3). The defaults are the published Base 960 h recipe."""
+
+    kind: Literal["finetune"] = "finetune"
+    pretrained: str | None = Field(default=None, min_length=1, examples=["runs/pretrain_base"])
+    """What to start from: a run's folder, a checkpoint of it, or anything that `w2v2-ray import` reads. Null starts
+    from random weights and needs `model`."""
+    model: ModelSpec | None = None
+    """The network; leave it out to take that of `pretrained`. Where both are given they must agree; dropout, masking
+    and the gradient scale are set by the fields below."""
+    batch: PaddedBatchSpec = PaddedBatchSpec()
+    """The virtual world."""
+    text: TextSpec = TextSpec()
+    """Normalisation of transcripts."""
+    vocabulary: VocabularySpec = VocabularySpec()
+    """Symbols."""
+    masking: FinetuneMaskingSpec = FinetuneMaskingSpec()
+    """What is hidden from the encoder."""
+    regularisation: RegularisationSpec = RegularisationSpec()
+    """Dropout and freezing of the feature encoder."""
+    freeze_updates: NonNegativeInt = 0
+    """Updates during which only the linear layer learns (reference: `freeze_finetune_updates`)."""
+    early_stopping: EarlyStoppingSpec | None = None
+    """When to stop before the last update; null never does."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """There must be a network."""
+        yield from super().broken_rules()
+        if self.pretrained is None and self.model is None:
+            yield Finding(
+                "pretrained: missing; name a run, checkpoint or model file to start from, or give `model:` to start "
+                "from random weights",
+                ("pretrained", "model"),
+            )
+        if self.early_stopping is not None and not self.data.validation:
+            yield Finding(
+                "early_stopping needs held-out data; set data.validation, or early_stopping: null",
+                ("early_stopping", "data.validation"),
+            )
