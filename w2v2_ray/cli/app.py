@@ -12,7 +12,20 @@ import typer
 from typer.core import TyperGroup
 
 from w2v2_ray import __version__
-from w2v2_ray.cli import demo, export, import_command, inspect, plan, prepare, schema, synth, train, validate
+from w2v2_ray.cli import (
+    demo,
+    evaluate,
+    export,
+    import_command,
+    inspect,
+    plan,
+    prepare,
+    schema,
+    synth,
+    train,
+    transcribe,
+    validate,
+)
 from w2v2_ray.cli.output import print_error
 from w2v2_ray.errors import W2v2RayError
 
@@ -67,6 +80,8 @@ app.command("validate")(validate.validate)
 app.command("plan")(plan.plan)
 app.command("schema")(schema.schema)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)

@@ -1,49 +1,53 @@
-"""`w2v2-ray demo`: the whole way from nothing to a trained model, on synthesised speech."""
+"""`w2v2-ray demo`: the whole way from nothing to a recogniser and its word error rate, on synthesised speech."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from w2v2_ray.cli.options import SetOption
 
+if TYPE_CHECKING:
+    from w2v2_ray.engine.run_folder import RunFolder
+    from w2v2_ray.spec.job import TrainJob
+
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put the corpus, the datasets and the run.")] = Path("demo"),
-    job: Annotated[Path, typer.Option(help="Job spec to train.")] = Path("jobs/demo_pretrain.yaml"),
+    job: Annotated[Path, typer.Option(help="Job spec to pre-train.")] = Path("jobs/demo_pretrain.yaml"),
+    finetune_job: Annotated[Path, typer.Option("--finetune", help="Job spec to fine-tune.")] = Path(
+        "jobs/demo_finetune.yaml"
+    ),
     utterances: Annotated[int, typer.Option(min=20, help="Utterances to synthesise.")] = 600,
     overrides: SetOption = None,
 ) -> None:
-    """Synthesise speech, prepare it, validate and plan a job, pre-train a small Hourglass model, draw its curves.
+    """Synthesise speech, prepare it, pre-train a small Hourglass model, fine-tune, evaluate and use the recogniser.
 
-    Each step is printed as the command a user would type. Started again, it goes on where it stopped.
+    Each step is printed as the command a user would type. Started again, it goes on where it stopped. `--set` is for
+    the pre-training job.
     """
+    from w2v2_ray.cli.evaluate import evaluate
     from w2v2_ray.cli.plan import plan
     from w2v2_ray.cli.prepare import prepare
     from w2v2_ray.cli.synth import synth
     from w2v2_ray.cli.train import train
+    from w2v2_ray.cli.transcribe import transcribe
     from w2v2_ray.cli.validate import validate
-    from w2v2_ray.evaluation.curves import plot_run
-    from w2v2_ray.orchestration.launch import run_folder
+    from w2v2_ray.spec.finetune import FinetuneJob
     from w2v2_ray.spec.job import PretrainJob
-    from w2v2_ray.spec.loading import load_job_of
 
-    corpus = folder / "corpus"
-    settings = [
-        f"data.train={folder / 'dataset'}",
-        f"data.validation={folder / 'dataset_validation'}",
-        f"storage_path={folder / 'runs'}",
-        *(overrides or []),
-    ]
-    options = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
+    corpus, dataset, held_out = folder / "corpus", folder / "dataset", folder / "dataset_validation"
+    places = [f"data.train={dataset}", f"data.validation={held_out}", f"storage_path={folder / 'runs'}"]
+    settings = [*places, *(overrides or [])]
+    options = _as_options(settings)
 
     _announce("Speech of several voices, with transcripts", f"synth {corpus} --utterances {utterances}")
     synth(corpus, utterances=utterances)
-    for manifest, dataset in (("train", "dataset"), ("valid", "dataset_validation")):
-        source, out = corpus / f"{manifest}.jsonl", folder / dataset
+    for manifest, out in (("train", dataset), ("valid", held_out)):
+        source = corpus / f"{manifest}.jsonl"
         _announce("Memory-mapped Arrow shards", f"prepare {source} --out {out}")
         prepare(source, str(out))
     _announce("Is the job sound?", f"validate {job} {options}")
@@ -52,11 +56,37 @@ def demo(
     plan(job, settings)
     _announce("Pre-training through Ray and DeepSpeed", f"train {job} {options}")
     train(job, settings)
+    pretrained = _finished(PretrainJob, job, settings)
 
-    run = run_folder(load_job_of(PretrainJob, job, settings).job)
-    picture = plot_run(run, run.path / "curves.png")
-    _summarise(run.metrics)
-    typer.echo(f"The run is in {run.path}\nIts curves are in {picture}")
+    tuning = [*places, f"pretrained={pretrained.path}"]
+    _announce("Fine-tuning with CTC, from that model", f"train {finetune_job} {_as_options(tuning)}")
+    train(finetune_job, tuning)
+    recogniser = _finished(FinetuneJob, finetune_job, tuning)
+
+    report = folder / "evaluation"
+    _announce("Sentences and voices it has never heard", f"evaluate {recogniser.path} {held_out} --best --out {report}")
+    evaluate(recogniser.path, [held_out], best=True, out=report)
+    audio = max((corpus / "audio").rglob("*.flac"))
+    _announce("What is said in a file?", f"transcribe {recogniser.path} {audio} --best")
+    transcribe(recogniser.path, [audio], best=True)
+
+    _summarise(pretrained.metrics)
+    typer.echo(f"The runs are in {pretrained.path} and {recogniser.path}; each has its curves in curves.png")
+
+
+def _finished(kind: type[TrainJob], job: Path, settings: list[str]) -> RunFolder:
+    """The folder of a run that has ended, with a picture of it."""
+    from w2v2_ray.evaluation.curves import plot_run
+    from w2v2_ray.orchestration.launch import run_folder
+    from w2v2_ray.spec.loading import load_job_of
+
+    run = run_folder(load_job_of(kind, job, settings).job)
+    plot_run(run, run.path / "curves.png")
+    return run
+
+
+def _as_options(settings: list[str]) -> str:
+    return " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
 
 
 def _announce(purpose: str, command: str) -> None:

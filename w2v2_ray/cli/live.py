@@ -19,12 +19,15 @@ _PLAIN_LINES = 20
 
 def describe(record: dict[str, Any]) -> str:
     """One metrics record in a line."""
-    text = (
-        f"loss {record['loss']:.3f} bits  accuracy {record['accuracy']:.3f}  perplexity "
-        f"{record['code_perplexity']:.0f}/{record['prob_perplexity']:.0f}  "
-        f"{record['frames_per_s']:,.0f} frames/s  workers {record['world_size']}"
-    )
-    return text.replace(",", " ")
+    if "code_perplexity" in record:
+        learned = (
+            f"loss {record['loss']:.3f} bits  accuracy {record['accuracy']:.3f}  perplexity "
+            f"{record['code_perplexity']:.0f}/{record['prob_perplexity']:.0f}"
+        )
+    else:
+        learned = f"loss {record['loss']:.2f}  gradient {record['grad_norm']:.2f}"
+    speed = f"{record['frames_per_s']:,.0f} frames/s  workers {record['world_size']}"
+    return f"{learned}  {speed}".replace(",", " ")
 
 
 @contextmanager

@@ -21,6 +21,8 @@ def train(
     ] = None,
 ) -> None:
     """Train a job to its end; the same command resumes a run that was stopped or killed."""
+    from functools import partial
+
     from rich.console import Console
 
     from w2v2_ray.cli.live import show_training
@@ -32,5 +34,5 @@ def train(
     loaded = load_job_of(TrainJob, job, overrides or [])
     print_warnings(loaded.warnings)
     with show_training(loaded.job, run_folder(loaded.job), Console(stderr=True)):
-        summary = launch(loaded.job, resume=resume, address=address)
+        summary = launch(loaded.job, resume=resume, address=address, notify=partial(typer.echo, err=True))
     typer.echo(f"run finished: {summary.folder} ({summary.updates} updates)")

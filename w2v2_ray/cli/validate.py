@@ -48,11 +48,17 @@ def validate(
         f"{job}: valid\n"
         f"  {facts['kind']} job {facts['name']}, {facts['updates']:,} updates on "
         f"{facts['min_workers']} to {facts['max_workers']} workers\n"
-        f"  {facts['parameters']:,} parameters; an update is {facts['sub_batches_per_update']} sub-batches, "
+        f"  {_parameters(facts)}; an update is {facts['sub_batches_per_update']} sub-batches, "
         f"at most {facts['audio_s_per_update']:,.0f} s of audio"
     )
     for entry in datasets:
         typer.echo(f"  {entry['path']}: {entry['utterances']:,} utterances, {entry['hours']:.2f} h")
+
+
+def _parameters(facts: dict[str, Any]) -> str:
+    if facts["parameters"] is None:
+        return f"the network of {facts['pretrained']}"
+    return f"{facts['parameters']:,} parameters"
 
 
 def _facts(loaded: LoadedJob[TrainJob]) -> dict[str, Any]:
@@ -66,6 +72,7 @@ def _facts(loaded: LoadedJob[TrainJob]) -> dict[str, Any]:
         "min_workers": job.elastic.min_workers,
         "max_workers": job.elastic.max_workers,
         "parameters": sum(count_parameters(job.model).values()) if job.model is not None else None,
+        "pretrained": getattr(job, "pretrained", None),
         "sub_batches_per_update": job.batch.sub_batches_per_update,
         "audio_s_per_update": job.audio_s_per_update,
     }

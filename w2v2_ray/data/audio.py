@@ -6,6 +6,7 @@ own structure.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -248,3 +249,45 @@ def _check_ogg(raw: BinaryIO, num_bytes: int) -> None:
     page = tail.rfind(b"OggS")
     if page < 0 or page + 5 >= len(tail) or not tail[page + 5] & _OGG_LAST_PAGE:
         raise reject(RejectReason.TRUNCATED, "the last page of the Ogg stream is missing")
+
+
+class SpeechFile:
+    """An audio file of any length, read piece by piece as 16 kHz mono int16; open it with `open_speech`.
+
+    Attributes:
+        num_samples: Length at 16 kHz.
+    """
+
+    def __init__(self, file: soundfile.SoundFile) -> None:
+        self._file = file
+        self._rate_hz: int = file.samplerate
+        self.num_samples = -(-file.frames * SAMPLE_RATE // self._rate_hz)
+
+    def read(self, start: int, count: int) -> Samples:
+        """Samples `start` to `start + count` at 16 kHz, the same whatever pieces the file is read in.
+
+        Another rate is resampled with some audio on both sides, from a place that both rates have a sample at.
+
+        Raises:
+            AudioError: The file cannot be decoded that far.
+        """
+        rate_hz, common = self._rate_hz, math.gcd(self._rate_hz, SAMPLE_RATE)
+        grid = rate_hz // common
+        context = 0 if rate_hz == SAMPLE_RATE else rate_hz
+        first = max(0, start * rate_hz // SAMPLE_RATE - context) // grid * grid
+        last = min(self._file.frames, -(-(start + count) * rate_hz // SAMPLE_RATE) + context)
+        self._file.seek(first)
+        samples = _to_int16(_read(self._file, first, last - first), rate_hz)
+        offset = start - first * SAMPLE_RATE // rate_hz
+        return samples[offset : offset + count]
+
+
+@contextmanager
+def open_speech(path: str | os.PathLike[str]) -> Iterator[SpeechFile]:
+    """Open an audio file to be read piece by piece.
+
+    Raises:
+        AudioError: The file cannot be used; the message is `reason: detail` with a `RejectReason`.
+    """
+    with _opened(Path(path)) as file:
+        yield SpeechFile(file)

@@ -87,13 +87,15 @@ class MicroBatchPlan:
         index: Position m in the endless stream of micro-batches.
         utterances: Indices into the dataset, one array a sub-batch. Shapes: [b_i].
         epochs: Epoch of each sub-batch; they differ only in a micro-batch that spans an epoch boundary.
-        crop_samples: Length S to which every utterance is cropped.
+        crop_samples: Length S to which every utterance is cropped, where they are cropped: that of the shortest.
+        padded_samples: Length S to which every utterance is padded, where they are padded: that of the longest.
     """
 
     index: int
     utterances: tuple[Int32Array, ...]
     epochs: tuple[int, ...]
     crop_samples: int
+    padded_samples: int
 
     @property
     def sub_batch_sizes(self) -> tuple[int, ...]:
@@ -113,6 +115,7 @@ class BatchPlan:
         max_samples: Longer utterances count, and are cropped, as this long.
         streams: The run's random streams.
         shuffle: False keeps ties and micro-batches in order (validation).
+        usable: False for utterances to leave out whatever their length. Shape: [utterances].
 
     Raises:
         DatasetError: When no utterance is long enough.
@@ -129,9 +132,11 @@ class BatchPlan:
         max_samples: int,
         streams: RandomStreams,
         shuffle: bool = True,
+        usable: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         lengths = np.asarray(num_samples)
-        self._kept = np.flatnonzero(lengths >= min_samples).astype(np.int32)
+        kept = lengths >= min_samples
+        self._kept = np.flatnonzero(kept if usable is None else kept & usable).astype(np.int32)
         if not len(self._kept):
             longest = int(lengths.max()) if len(lengths) else 0
             raise DatasetError(
@@ -148,6 +153,7 @@ class BatchPlan:
         # Ties have equal lengths, so the cut is the same in every epoch: only who fills it changes.
         self._offsets = batch_by_size(descending, max_tokens, size_multiple)
         self._shortest = descending[self._offsets[1:] - 1]
+        self._longest = descending[self._offsets[:-1]]
         self._epoch_order = lru_cache(maxsize=2)(self._sort_epoch)
         self._epoch_sequence = lru_cache(maxsize=2)(self._sequence_epoch)
 
@@ -175,7 +181,7 @@ class BatchPlan:
         per_epoch = self.sub_batches_per_epoch
         parts: list[Int32Array] = []
         epochs: list[int] = []
-        crop = np.iinfo(np.int32).max
+        crop, padded = np.iinfo(np.int32).max, 0
         for position in range(index * self.concat, (index + 1) * self.concat):
             epoch, within = divmod(position, per_epoch)
             cut = int(self._epoch_sequence(epoch)[within])
@@ -183,7 +189,10 @@ class BatchPlan:
             parts.append(self._kept[members])
             epochs.append(epoch)
             crop = min(crop, int(self._shortest[cut]))
-        return MicroBatchPlan(index=index, utterances=tuple(parts), epochs=tuple(epochs), crop_samples=crop)
+            padded = max(padded, int(self._longest[cut]))
+        return MicroBatchPlan(
+            index=index, utterances=tuple(parts), epochs=tuple(epochs), crop_samples=crop, padded_samples=padded
+        )
 
     def epoch_of(self, micro_batch: int) -> int:
         """Epoch in which a micro-batch begins."""

@@ -62,6 +62,39 @@ class CropLoader:
         return CroppedMicroBatch(plan=plan, waveform=waveform)
 
 
+@dataclass(frozen=True)
+class PaddedMicroBatch:
+    """The audio of one micro-batch of whole utterances.
+
+    Attributes:
+        plan: What it consists of.
+        waveform: int16 PCM, zeros after the end. Shape: [B, S].
+        lengths: Samples of each utterance. Shape: [B].
+    """
+
+    plan: MicroBatchPlan
+    waveform: npt.NDArray[np.int16]
+    lengths: npt.NDArray[np.int64]
+
+
+class PaddedLoader:
+    """Reads the micro-batches of a plan whole, padded to the longest utterance."""
+
+    def __init__(self, source: AudioSource, plan: BatchPlan) -> None:
+        self._source = source
+        self._plan = plan
+
+    def load(self, index: int) -> PaddedMicroBatch:
+        """Read micro-batch number `index` of the stream. Safe to call from several threads."""
+        plan = self._plan.micro_batch(index)
+        utterances = np.concatenate(plan.utterances)
+        lengths = self._source.num_samples[utterances].astype(np.int64)
+        waveform = np.zeros((len(utterances), plan.padded_samples), dtype=np.int16)
+        for row, (utterance, length) in enumerate(zip(utterances, lengths, strict=True)):
+            waveform[row, :length] = self._source.crop(int(utterance), 0, int(length))
+        return PaddedMicroBatch(plan=plan, waveform=waveform, lengths=lengths)
+
+
 T = TypeVar("T")
 
 

@@ -26,6 +26,8 @@ class Purpose(enum.Enum):
     """Where utterances are cropped; position: micro-batch."""
     MASK = "mask"
     """Masked spans; position: micro-batch."""
+    CHANNEL_MASK = "channel_mask"
+    """Masked channels; position: micro-batch."""
     NEGATIVES = "negatives"
     """Distractors; position: micro-batch."""
     LAYER_DROP = "layer_drop"

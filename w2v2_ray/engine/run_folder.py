@@ -29,6 +29,21 @@ class RunFolder:
         return self.path / "spec.yaml"
 
     @property
+    def vocabulary(self) -> Path:
+        """The recogniser's symbols in the order of its outputs, of a fine-tuning run."""
+        return self.path / "vocabulary.json"
+
+    @property
+    def initial(self) -> Path:
+        """The model before its first update, of a fine-tuning run."""
+        return self.path / "initial"
+
+    @property
+    def start(self) -> Path:
+        """What a fine-tuning run was asked to begin from."""
+        return self.path / "start.json"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object an update logged."""
         return self.path / "metrics.jsonl"

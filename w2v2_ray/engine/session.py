@@ -14,6 +14,7 @@ from w2v2_ray.engine.tasks.setup import set_up
 from w2v2_ray.engine.trainer import Trainer, TrainerHooks
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.engine.validation import Validator
+from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 
 
@@ -57,5 +58,14 @@ def start_session(
     training = set_up(job, run, device)
     engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
     validator = Validator(job, engine, training.validation) if training.validation is not None else None
-    trainer = Trainer(job, engine, training.task, validator, run, fingerprint=training.fingerprint, hooks=hooks)
+    trainer = Trainer(
+        job,
+        engine,
+        training.task,
+        validator,
+        run,
+        fingerprint=training.fingerprint,
+        hooks=hooks,
+        early_stopping=job.early_stopping if isinstance(job, FinetuneJob) else None,
+    )
     return Session(trainer, engine, validator)

@@ -24,9 +24,10 @@ from w2v2_ray.engine.checkpoint.fence import Fence
 from w2v2_ray.engine.checkpoint.files import read_manifest
 from w2v2_ray.engine.checkpoint.training_state import load_training_state
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
+from w2v2_ray.engine.early_stopping import held_out_scores, should_stop
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
 from w2v2_ray.engine.recorder import Recorder
-from w2v2_ray.engine.run_folder import RunFolder
+from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.schedules import learning_rate
 from w2v2_ray.engine.tasks.task import MicroBatch, Task
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
@@ -34,6 +35,7 @@ from w2v2_ray.engine.validation import Validator
 from w2v2_ray.engine.watch.guard import Guard, RollbackNeeded
 from w2v2_ray.engine.watch.watchdog import Verdict
 from w2v2_ray.errors import CheckpointError
+from w2v2_ray.spec.finetune import EarlyStoppingSpec
 from w2v2_ray.spec.job import TrainJob
 
 
@@ -95,7 +97,9 @@ class Trainer:
         task: Training micro-batches and their loss.
         validator: Measures on held-out audio, or None.
         run: Where everything is written.
+        fingerprint: Identity of the training data.
         hooks: Who wants to know.
+        early_stopping: When to end before the last update.
     """
 
     def __init__(
@@ -108,11 +112,13 @@ class Trainer:
         *,
         fingerprint: str,
         hooks: TrainerHooks | None = None,
+        early_stopping: EarlyStoppingSpec | None = None,
     ) -> None:
         self._job = job
         self._engine = engine
         self._task = task
         self._validator = validator
+        self._early_stopping = early_stopping
         self._run = run
         self._hooks = hooks or NoHooks()
         self._device = engine.device
@@ -144,16 +150,17 @@ class Trainer:
                 self._checkpoints.save(0, "snapshot", None, self._guard)
             while True:
                 try:
-                    self._train_from(start, fence)
+                    last = self._train_from(start, fence)
                     break
                 except RollbackNeeded as needed:
                     start = self._roll_back(needed.verdict)
-            self._checkpoints.finish(self._job.updates, self._last_validation, self._guard)
-            self._event("end", update=self._job.updates)
+            self._checkpoints.finish(last, self._last_validation, self._guard)
+            self._event("end", update=last, stopped_early=last < self._job.updates)
         finally:
             self._checkpoints.abandon()
 
-    def _train_from(self, start: int, fence: Fence) -> None:
+    def _train_from(self, start: int, fence: Fence) -> int:
+        """Train on from an update; returns the last one."""
         if self._first:
             self._recorder = Recorder(self._run, self._job.logging, start, fence)
         batches = Prefetcher(
@@ -161,17 +168,19 @@ class Trainer:
         )
         counts = Prefetcher(self._my_weight, self._updates_after(start), depth=2)
         try:
-            self._loop(start, batches, counts)
+            return self._loop(start, batches, counts)
         finally:
             batches.close()
             counts.close()
             if self._recorder is not None:
                 self._recorder.close()
 
-    def _loop(self, start: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]) -> None:
+    def _loop(self, start: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]) -> int:
         window = _Window(time.perf_counter(), batches.wait_s)
         self._last_validation = None
         signals = Signals()
+        if self._stops_early(start):  # An earlier launch ended here.
+            return start
         for update in range(start + 1, self._job.updates + 1):
             record = None
             if not self._guard.interventions.skips(update):
@@ -184,10 +193,21 @@ class Trainer:
                 self._guard.observe(update, self._judged(result, totals))
             self._hooks.on_update(update, record)
             figures = self._last_validation = self._validate_if_due(update)
-            if self._checkpoints.save_if_due(update, figures, signals, self._guard):
+            last = update == self._job.updates or (figures is not None and self._stops_early(update))
+            if self._checkpoints.save_if_due(update, figures, signals, self._guard, last=last):
                 self._hooks.on_checkpoint(update)
+            if last:
+                return update
             if signals.leave:
                 self._leave(update)
+        return start
+
+    def _stops_early(self, update: int) -> bool:
+        """Whether the spec wants no more updates. Collective."""
+        if self._early_stopping is None or update == 0:
+            return False
+        scores = held_out_scores(read_lines(self._run.events), update) if self._first else {}
+        return broadcast_object(should_stop(self._early_stopping, scores, update))
 
     def _leave(self, update: int) -> None:
         """Give the node back, now that the state is safe."""

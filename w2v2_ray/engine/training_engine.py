@@ -169,10 +169,12 @@ class TrainingEngine:
     def train(self) -> None:
         """Set training mode. Not a collective."""
         self.deepspeed_engine.train()
+        self.deepspeed_engine.training = True  # DeepSpeed sets the mode of what it wraps, not its own.
 
     def eval(self) -> None:
         """Set evaluation mode. Not a collective; at ZeRO 3 forward is one, in this mode too."""
         self.deepspeed_engine.eval()
+        self.deepspeed_engine.training = False
 
     def update(
         self,

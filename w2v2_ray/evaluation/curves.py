@@ -1,4 +1,4 @@
-"""A picture of a run: loss, accuracy and code perplexity over the updates."""
+"""A picture of a run: what was measured over the updates, on training and on held-out audio."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.errors import StorageError
 
 _PANELS = (
-    ("loss", "loss (bits per masked frame)"),
+    ("loss", "loss"),
     ("accuracy", "accuracy of the pretext task"),
     ("code_perplexity", "code perplexity"),
+    ("wer", "word error rate"),
+    ("cer", "character error rate"),
 )
 
 
@@ -29,15 +31,17 @@ def plot_run(run: RunFolder, out: Path) -> Path:
     if not records:
         raise StorageError(f"{run.metrics}: no metrics to plot; train the run first")
     held_out = [event for event in read_lines(run.events) if event["event"] == "validation"]
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 3.6), constrained_layout=True)
-    for axis, (name, title) in zip(axes, _PANELS, strict=True):
-        axis.plot([r["update"] for r in records], [r[name] for r in records], lw=1, label="training")
-        if held_out:
-            axis.plot([e["update"] for e in held_out], [e[name] for e in held_out], "o-", ms=3, label="validation")
+    panels = [(name, title) for name, title in _PANELS if any(name in entry for entry in (*records[-1:], *held_out))]
+    figure, axes = plt.subplots(1, len(panels), figsize=(13, 3.6), constrained_layout=True, squeeze=False)
+    for axis, (name, title) in zip(axes[0], panels, strict=True):
+        for entries, style, label in ((records, "-", "training"), (held_out, "o-", "validation")):
+            measured = [entry for entry in entries if name in entry]
+            if measured:
+                axis.plot([e["update"] for e in measured], [e[name] for e in measured], style, lw=1, ms=3, label=label)
         axis.set_title(title)
         axis.set_xlabel("update")
         axis.grid(alpha=0.3)
-    axes[0].legend()
+    axes[0][0].legend()
     figure.suptitle(run.path.name)
     figure.savefig(out, dpi=110)
     plt.close(figure)

@@ -98,3 +98,22 @@ def ctc_loss(output: CtcOutput, targets: Tensor, target_lengths: Tensor) -> Tens
         reduction="sum",
         zero_infinity=True,
     )
+
+
+def collapse(best: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Merge the repeats of a best path and drop its blanks (Graves et al. 2006, the map B of section 3.1).
+
+    Args:
+        best: Most probable output of each frame [T].
+
+    Returns:
+        (output, first frame, frame after the last) of every symbol.
+    """
+    symbols: list[tuple[int, int, int]] = []
+    start = 0
+    for frame in range(1, len(best) + 1):
+        if frame == len(best) or best[frame] != best[start]:
+            if best[start] != BLANK:
+                symbols.append((best[start], start, frame))
+            start = frame
+    return symbols

@@ -6,22 +6,27 @@ import json
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.engine.checkpoint.files import check_identity, list_checkpoints, read_manifest
-from w2v2_ray.engine.run_folder import RunFolder, write_text
+from w2v2_ray.engine.run_folder import RunFolder, read_lines, write_text
 from w2v2_ray.engine.tasks.setup import check_usable
+from w2v2_ray.engine.tasks.start import resolve
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.run_lock import run_lock
 from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
 from w2v2_ray.spec.data import DatasetRef
+from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
+
+J = TypeVar("J", bound=TrainJob)
 
 CHECKSUM_LIMIT_BYTES = 100 * 2**30
 """Datasets up to this size are read once and checked bit by bit before a run; of larger ones the sizes are checked."""
@@ -49,7 +54,7 @@ def run_folder(job: TrainJob) -> RunFolder:
     return RunFolder(Path(job.storage_path).expanduser().resolve() / job.name)
 
 
-def with_absolute_paths(job: TrainJob) -> TrainJob:
+def with_absolute_paths(job: J) -> J:
     """The job with every local path made absolute: workers do not run in the driver's folder."""
 
     def absolute(path: str) -> str:
@@ -59,10 +64,16 @@ def with_absolute_paths(job: TrainJob) -> TrainJob:
         return tuple(ref.model_copy(update={"path": absolute(ref.path)}) for ref in given)
 
     data = job.data
-    changes: dict[str, Any] = {"train": refs(data.train), "validation": refs(data.validation)}
+    inner: dict[str, Any] = {"train": refs(data.train), "validation": refs(data.validation)}
     if data.cache_dir is not None:
-        changes["cache_dir"] = absolute(data.cache_dir)
-    return job.model_copy(update={"data": data.model_copy(update=changes)})
+        inner["cache_dir"] = absolute(data.cache_dir)
+    changes: dict[str, Any] = {"data": data.model_copy(update=inner)}
+    if isinstance(job, FinetuneJob):
+        if job.pretrained is not None:
+            changes["pretrained"] = absolute(job.pretrained)
+        if job.vocabulary.path is not None:
+            changes["vocabulary"] = job.vocabulary.model_copy(update={"path": absolute(job.vocabulary.path)})
+    return job.model_copy(update=changes)
 
 
 def check_data(job: TrainJob) -> str:
@@ -83,7 +94,6 @@ def check_data(job: TrainJob) -> str:
         mixture = open_mixture(parts, verify="sizes", **cache)
         if mixture.num_samples.sum(dtype="int64") * 2 <= CHECKSUM_LIMIT_BYTES:
             mixture = open_mixture(parts, verify="checksums", **cache)
-        check_usable(job, mixture)
         fingerprints.append(mixture.fingerprint)
     return fingerprints[0]
 
@@ -103,13 +113,20 @@ def check_same_run(job: TrainJob, run: RunFolder, fingerprint: str) -> None:
         return
 
 
-def launch(job: TrainJob, *, resume: bool = True, address: str | None = None) -> RunSummary:
+def launch(
+    job: TrainJob,
+    *,
+    resume: bool = True,
+    address: str | None = None,
+    notify: Callable[[str], None] = lambda message: None,
+) -> RunSummary:
     """Train a job to its end, or from where an earlier launch left it.
 
     Args:
         job: What to do.
         resume: False refuses to go on with a run that exists.
         address: Ray cluster; None joins the one the environment names or starts one on this machine.
+        notify: Told what the user should know, such as utterances that are left out.
 
     Raises:
         UserError: When something is wrong before anything starts.
@@ -122,11 +139,21 @@ def launch(job: TrainJob, *, resume: bool = True, address: str | None = None) ->
     fingerprint = check_data(job)
     run.create()
     with run_lock(run.path):
+        if isinstance(job, FinetuneJob):
+            job = resolve(job, run)
+        for part, census in check_usable(job).items():
+            run.event("utterances", part=part, **asdict(census))
+            notify(f"{part}: {census}")
         check_same_run(job, run, fingerprint)
         write_text(run.spec, dump_job(job))
         run.event("launch", min_workers=job.elastic.min_workers, max_workers=job.elastic.max_workers)
         _train_with_ray(job, run, address)
-    return RunSummary(folder=run.path, updates=job.updates)
+    return RunSummary(folder=run.path, updates=_last_update(run))
+
+
+def _last_update(run: RunFolder) -> int:
+    """Where the run ended: at the spec's last update, or before when it stopped early."""
+    return max((int(event["update"]) for event in read_lines(run.events) if event["event"] == "end"), default=0)
 
 
 def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:

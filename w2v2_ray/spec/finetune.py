@@ -11,6 +11,7 @@ from w2v2_ray.spec.base import DropProbability, Finding, NonNegativeInt, Positiv
 from w2v2_ray.spec.data import PaddedBatchSpec
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.model import MaskingSpec, ModelSpec
+from w2v2_ray.spec.optim import ExpSchedule, OptimSpec
 
 
 class TextSpec(Spec):
@@ -95,6 +96,16 @@ class FinetuneJob(TrainJob):
     """Normalisation of transcripts."""
     vocabulary: VocabularySpec = VocabularySpec()
     """Symbols."""
+    optim: OptimSpec = OptimSpec(
+        lr=1e-4,
+        schedule=ExpSchedule(warmup_updates=32_000, hold_updates=128_000),
+        eps=1e-8,
+        weight_decay=0.0,
+        clip_norm=None,
+    )
+    """Optimizer and learning rate."""
+    updates: PositiveInt = 320_000
+    """Optimizer steps of the whole run."""
     masking: FinetuneMaskingSpec = FinetuneMaskingSpec()
     """What is hidden from the encoder."""
     regularisation: RegularisationSpec = RegularisationSpec()
@@ -104,14 +115,30 @@ class FinetuneJob(TrainJob):
     early_stopping: EarlyStoppingSpec | None = None
     """When to stop before the last update; null never does."""
 
+    def identity(self) -> dict[str, str]:
+        """The network, the text and what is hidden too; the initial weights and symbols are kept in the run."""
+        return {
+            "model": self.model.model_dump_json() if self.model is not None else "",
+            "text": self.text.model_dump_json(),
+            "regularisation": self.regularisation.model_dump_json(),
+            "freeze_updates": str(self.freeze_updates),
+            **super().identity(),
+        }
+
     def broken_rules(self) -> Iterator[Finding]:
-        """There must be a network."""
+        """There must be a network, and what is frozen must not decay."""
         yield from super().broken_rules()
         if self.pretrained is None and self.model is None:
             yield Finding(
                 "pretrained: missing; name a run, checkpoint or model file to start from, or give `model:` to start "
                 "from random weights",
                 ("pretrained", "model"),
+            )
+        if self.freeze_updates and self.optim.weight_decay:
+            yield Finding(
+                f"freeze_updates: {self.freeze_updates} with optim.weight_decay: {self.optim.weight_decay}: "
+                "decay would shrink the frozen weights; use weight_decay: 0 (as published), or freeze_updates: 0",
+                ("freeze_updates", "optim.weight_decay"),
             )
         if self.early_stopping is not None and not self.data.validation:
             yield Finding(

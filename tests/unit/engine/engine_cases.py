@@ -267,6 +267,17 @@ def misuse_case(setup: Setup) -> list[str]:
     return messages
 
 
+def modes(setup: Setup) -> list[bool]:
+    """Whether the module says that it is trained: at first, in evaluation mode, and afterwards."""
+    with engine_for(setup) as engine:
+        engine.train()
+        found = [engine.module.training]
+        engine.eval()
+        found.append(engine.module.training)
+        engine.train()
+        return [*found, engine.module.training]
+
+
 def collectives_case() -> dict[str, Any]:
     rank = dist.get_rank()
     return {

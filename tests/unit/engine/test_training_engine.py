@@ -134,3 +134,7 @@ def test_an_engine_needs_a_process_group_first() -> None:
         TrainingEngine(
             TinyNet(Setup()), optim=OptimSpec(), engine=EngineSpec(precision="fp32"), device=torch.device("cpu")
         )
+
+
+def test_the_module_knows_whether_it_is_trained(worlds: Worlds) -> None:
+    assert worlds[1].run(cases.modes, Setup()) == [[True, False, True]]

@@ -170,14 +170,23 @@ class Checkpointer:
         if signals.failed:
             self._give_up(gather_objects(self.store.problem))
 
-    def save_if_due(self, update: int, validation: dict[str, float] | None, signals: Signals, guard: Guard) -> bool:
+    def save_if_due(
+        self, update: int, validation: dict[str, float] | None, signals: Signals, guard: Guard, *, last: bool
+    ) -> bool:
         """Save a checkpoint or a snapshot, if it is time for one and no worker still writes. Collective.
+
+        Args:
+            update: The update.
+            validation: Its held-out figures, where it was validated.
+            signals: What the workers told each other.
+            guard: The watchdog, whose state is saved too.
+            last: It is the run's last update.
 
         Returns:
             Whether a checkpoint (not a snapshot) is being saved.
         """
-        kind = self._due(update, validation, signals)
-        if kind is None or update == self._last_saved or (guard.uneasy and update != self._job.updates):
+        kind = self._due(update, validation, signals, last=last)
+        if kind is None or update == self._last_saved or (guard.uneasy and not last):
             return False
         if signals.busy:
             if kind == "snapshot" and not (signals.urgent or signals.leave):
@@ -186,12 +195,14 @@ class Checkpointer:
         self.save(update, kind, validation, guard)
         return kind == "checkpoint"
 
-    def _due(self, update: int, validation: dict[str, float] | None, signals: Signals) -> StateKind | None:
+    def _due(
+        self, update: int, validation: dict[str, float] | None, signals: Signals, *, last: bool
+    ) -> StateKind | None:
         spec = self._spec
         improved = validation is not None and score(validation) < self._best_score
         if improved and validation is not None:
             self._best_score = score(validation)
-        if update % spec.every_updates == 0 or update == self._job.updates or (improved and spec.keep_best):
+        if update % spec.every_updates == 0 or last or (improved and spec.keep_best):
             return "checkpoint"
         if signals.urgent or signals.leave:
             return "snapshot"

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from w2v2_ray.data.dataset import Utterances
-from w2v2_ray.data.mixture import DatasetMixture, open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.engine.run_folder import RunFolder
+from w2v2_ray.engine.tasks.data import open_data
 from w2v2_ray.engine.tasks.pretraining import PretrainTask, build_model, build_plan
-from w2v2_ray.engine.tasks.task import Task
-from w2v2_ray.spec.data import DatasetRef
+from w2v2_ray.engine.tasks.task import Training
+from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import PretrainJob, TrainJob
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a worker trains.
-
-    Attributes:
-        model: With its initial weights, the same on every worker.
-        task: Training micro-batches.
-        validation: Held-out ones, or None.
-        fingerprint: Identity of the training data.
-    """
-
-    model: nn.Module
-    task: Task[Any]
-    validation: Task[Any] | None
-    fingerprint: str
 
 
 def set_up(job: TrainJob, run: RunFolder, device: torch.device) -> Training:
@@ -43,27 +23,34 @@ def set_up(job: TrainJob, run: RunFolder, device: torch.device) -> Training:
     """
     if isinstance(job, PretrainJob):
         return _pretraining(job, device)
+    if isinstance(job, FinetuneJob):
+        from w2v2_ray.engine.tasks.finetuning_setup import finetuning
+
+        return finetuning(job, run, device)
     raise TypeError(f"no training for {type(job).__name__}")
 
 
-def open_data(job: TrainJob, refs: tuple[DatasetRef, ...]) -> DatasetMixture:
-    """Open a job's datasets; what the driver has checked is not checked again."""
-    return open_mixture(
-        [(ref.path, ref.repeat) for ref in refs],
-        verify="none",
-        cache_dir=job.data.cache_dir,
-        cache_bytes=job.data.cache_bytes,
-    )
+def check_usable(job: TrainJob) -> dict[str, Any]:
+    """See that a job can train on its datasets, on the driver and before anything starts.
 
-
-def check_usable(job: TrainJob, data: Utterances) -> None:
-    """See that a job can train on a dataset, on the driver and before anything starts.
+    Returns:
+        Of a fine-tuning job, what becomes of the utterances of `train` and `validation`.
 
     Raises:
         DatasetError: When it cannot.
     """
-    if isinstance(job, PretrainJob):
-        build_plan(job, data, RandomStreams(job.seed))
+    from w2v2_ray.engine.tasks.finetuning_setup import census
+
+    censuses = {}
+    for name, refs in (("train", job.data.train), ("validation", job.data.validation)):
+        if not refs:
+            continue
+        data = open_data(job, refs)
+        if isinstance(job, PretrainJob):
+            build_plan(job, data, RandomStreams(job.seed))
+        elif isinstance(job, FinetuneJob):
+            censuses[name] = census(job, data)
+    return censuses
 
 
 def _pretraining(job: PretrainJob, device: torch.device) -> Training:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -59,3 +60,20 @@ class Task(Protocol[M]):
     def used(self, batch: M) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch, for the sample trace."""
         ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a worker trains.
+
+    Attributes:
+        model: With its initial weights, the same on every worker.
+        task: Training micro-batches.
+        validation: Held-out ones, or None.
+        fingerprint: Identity of the training data.
+    """
+
+    model: nn.Module
+    task: Task[Any]
+    validation: Task[Any] | None
+    fingerprint: str

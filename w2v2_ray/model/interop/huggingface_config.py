@@ -8,8 +8,8 @@ from typing import Any
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop.architecture import Hints
 from w2v2_ray.model.interop.loaded_model import LoadedModel, ModelKind
-from w2v2_ray.model.interop.vocabulary import WORD_DELIMITER
 from w2v2_ray.spec.model import ContrastiveLossSpec
+from w2v2_ray.spec.symbols import WORD_DELIMITER
 
 ARCHITECTURES: dict[ModelKind, str] = {
     "pretrain": "Wav2Vec2ForPreTraining",

@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from w2v2_ray.errors import CheckpointError
+from w2v2_ray.spec.symbols import BLANK, SPECIALS, WORD_DELIMITER
 
-SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-"""With which every fairseq dictionary begins; its text leaves them out."""
-
-BLANK = "<s>"
-WORD_DELIMITER = "|"
 _HUGGINGFACE_BLANK = "<pad>"
 _SWAP = {BLANK: _HUGGINGFACE_BLANK, _HUGGINGFACE_BLANK: BLANK}
 _OVERWRITE = "#fairseq:overwrite"

@@ -1,0 +1,136 @@
+"""`w2v2-ray transcribe`: what is said in files, folders and datasets."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from w2v2_ray.cli.import_command import VocabularyOption
+from w2v2_ray.cli.options import BestOption, DeviceChoice, DeviceOption
+
+if TYPE_CHECKING:
+    from w2v2_ray.evaluation.transcription import Failure, Transcript
+
+
+class FormatChoice(StrEnum):
+    """Formats of transcripts."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+    SRT = "srt"
+    VTT = "vtt"
+    CTM = "ctm"
+
+
+class DetailChoice(StrEnum):
+    """How fine the times of JSON lines are."""
+
+    WORD = "word"
+    CHARACTER = "character"
+    NONE = "none"
+
+
+def transcribe(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, or anything `import` reads.")
+    ],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or datasets.")
+    ],
+    best: BestOption = False,
+    vocabulary: VocabularyOption = None,
+    output_format: Annotated[FormatChoice, typer.Option("--format", help="What to write.")] = FormatChoice.TEXT,
+    timestamps: Annotated[DetailChoice, typer.Option(help="Times in jsonl.")] = DetailChoice.WORD,
+    out: Annotated[
+        Path | None, typer.Option(help="File for all, or folder (created when it ends in /) for one file each.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no transcript.")] = 8,
+    window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 30.0,
+    overlap_s: Annotated[float, typer.Option(min=0.2, help="What two pieces of a long file share, seconds.")] = 4.0,
+    device: DeviceOption = DeviceChoice.AUTO,
+) -> None:
+    """Transcribe audio of any length, with times and confidence. Greedy decoding.
+
+    A file that cannot be used is reported, the others are transcribed all the same; the exit code is then 2.
+    """
+    from w2v2_ray.cli.progress import progress_bar
+    from w2v2_ray.errors import AudioError, SpecError
+    from w2v2_ray.evaluation.greedy import GreedyDecoder
+    from w2v2_ray.evaluation.inputs import find_sources
+    from w2v2_ray.evaluation.recogniser import load_recogniser
+    from w2v2_ray.evaluation.transcription import Failure
+    from w2v2_ray.evaluation.transcription import transcribe as run
+
+    if overlap_s > window_s / 2:
+        raise SpecError(
+            f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
+        )
+    if out is None and output_format in (FormatChoice.SRT, FormatChoice.VTT) and len(inputs) > 1:
+        raise SpecError(f"--format {output_format.value}: one file for each input; give --out FOLDER/")
+    recogniser = load_recogniser(model, best=best, vocabulary=vocabulary, device=device.value)
+    sources = find_sources(inputs)
+    decoder = GreedyDecoder(recogniser.vocabulary)
+    failures: list[Failure] = []
+    writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
+    with progress_bar("transcribing", "files") as progress:
+        results = run(sources, recogniser, decoder, batch_size=batch_size, window_s=window_s, overlap_s=overlap_s)
+        for done, result in enumerate(results, 1):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                writer.write(result)
+            progress(done, len(sources))
+    writer.close()
+    if failures:
+        listed = "\n".join(f"{failure.name}: {failure.reason}" for failure in failures)
+        raise AudioError(f"{len(failures)} of {len(sources)} could not be transcribed:\n{listed}")
+
+
+class _Writer:
+    """Puts transcripts where the user wants them: standard output, one file, or one file each."""
+
+    def __init__(self, wanted: FormatChoice, detail: DetailChoice, out: Path | None, *, several: bool) -> None:
+        self._wanted = wanted
+        self._detail = detail
+        self._several = several
+        self._file = out
+        self._folder = out if out is not None and (out.is_dir() or str(out).endswith("/")) else None
+        self._texts: list[str] = []
+        self._used: set[str] = set()
+
+    def write(self, transcript: Transcript) -> None:
+        """Write one, or keep it for the file of all."""
+        from w2v2_ray.evaluation.transcript_formats import render
+        from w2v2_ray.model.interop.files import write_text
+
+        text = render(transcript, self._wanted.value, self._detail.value)
+        if self._folder is not None:
+            write_text(self._folder / self._name(transcript.name), text)
+            return
+        if self._wanted is FormatChoice.TEXT and self._several:
+            text = f"{transcript.name}\t{text}"
+        if self._file is None:
+            typer.echo(text, nl=False)
+        else:
+            self._texts.append(text)
+
+    def close(self) -> None:
+        """Write the file of all, whole or not at all."""
+        from w2v2_ray.model.interop.files import write_text
+
+        if self._file is not None and self._folder is None:
+            write_text(self._file, "".join(self._texts))
+
+    def _name(self, source: str) -> str:
+        """A file name for a source; two sources of one name get a number."""
+        suffix = {"text": "txt"}.get(self._wanted.value, self._wanted.value)
+        stem = Path(source).stem or "audio"
+        name, number = f"{stem}.{suffix}", 1
+        while name in self._used:
+            number += 1
+            name = f"{stem}~{number}.{suffix}"
+        self._used.add(name)
+        return name

@@ -1,0 +1,137 @@
+"""Transcripts as a recogniser learns them: normalised text, its symbols, and back (reference section 7)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2v2_ray.errors import DatasetError, SpecError
+from w2v2_ray.spec.finetune import TextSpec
+from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER
+
+_MAX_CHARACTERS = 10_000
+_SHOWN = 40
+
+
+class Tokenizer:
+    """From transcripts to outputs of a recogniser and back.
+
+    Args:
+        vocabulary: Symbols in the order of the outputs, the blank first.
+        text: How transcripts are written.
+
+    Raises:
+        SpecError: When no transcript could be written with these symbols.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], text: TextSpec) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.text = text
+        self._index = {symbol: index for index, symbol in enumerate(vocabulary)}
+        self._characters = {symbol for symbol in vocabulary if symbol not in (*SPECIALS, WORD_DELIMITER)}
+        self._check()
+        allowed = self._characters if text.allowed is None else {*text.allowed} & self._characters
+        self._allowed = allowed - {" "}
+
+    def _check(self) -> None:
+        if not self.vocabulary or self.vocabulary[0] != BLANK:
+            shown = self.vocabulary[0] if self.vocabulary else "nothing"
+            raise SpecError(f"vocabulary: output 0 is {shown!r}; it must be the CTC blank {BLANK!r}")
+        if WORD_DELIMITER not in self._index:
+            raise SpecError(
+                f"vocabulary: no {WORD_DELIMITER!r}, which ends words; words could not be told apart: add it"
+            )
+        if self.text.unknown == "map" and UNKNOWN not in self._index:
+            raise SpecError(f"text.unknown: map needs {UNKNOWN!r} in the vocabulary; use reject or drop")
+        cased = [c for c in self._characters if c.lower() != c.upper()]
+        if cased and not any(_cased(c, self.text) == c for c in cased):
+            other = "lower" if self.text.case == "upper" else "upper"
+            raise SpecError(
+                f"text.case: {self.text.case}, but every letter of the vocabulary is {other} case "
+                f"({_show(sorted(cased))}); use case: {other}"
+            )
+
+    def normalise(self, transcript: str) -> str | None:
+        """Write a transcript as the spec wants it; unknown characters that are mapped stand as `<unk>`.
+
+        Returns:
+            Words, one space between two; empty when nothing is left; None when it is rejected.
+        """
+        written = []
+        for character in " ".join(_prepare(transcript, self.text).split()):
+            if character == " " or character in self._allowed:
+                written.append(character)
+            elif self.text.unknown == "reject":
+                return None
+            elif self.text.unknown == "map":
+                written.append(UNKNOWN)
+        return " ".join("".join(written).split())
+
+    def encode(self, normalised: str) -> NDArray[np.int32]:
+        """Outputs that spell a normalised transcript, every word followed by `|` as in fairseq's `.ltr` files."""
+        delimiter = self._index[WORD_DELIMITER]
+        outputs: list[int] = []
+        for word in normalised.split():
+            for position, part in enumerate(word.split(UNKNOWN)):
+                if position:
+                    outputs.append(self._index[UNKNOWN])
+                outputs.extend(self._index[character] for character in part)
+            outputs.append(delimiter)
+        return np.asarray(outputs, dtype=np.int32)
+
+    def decode(self, outputs: Iterable[int]) -> str:
+        """Text that outputs spell, blanks and other specials but `<unk>` left out."""
+        symbols = (self.vocabulary[output] for output in outputs)
+        kept = (symbol for symbol in symbols if symbol not in SPECIALS or symbol == UNKNOWN)
+        return " ".join("".join(" " if symbol == WORD_DELIMITER else symbol for symbol in kept).split())
+
+
+def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple[str, ...]:
+    """The special symbols, `|`, and the characters of transcripts by falling count, as fairseq orders them.
+
+    Raises:
+        DatasetError: When there is no text, or it holds too many characters to be spelt.
+    """
+    counts: Counter[str] = Counter()
+    for transcript in transcripts:
+        if transcript:
+            counts.update(_prepare(transcript, text))
+    allowed = None if text.allowed is None else {*text.allowed}
+    characters = {
+        character: count
+        for character, count in counts.items()
+        if not character.isspace() and (allowed is None or character in allowed) and character != WORD_DELIMITER
+    }
+    if not characters:
+        raise DatasetError(
+            "data.train: no transcript in it to build a vocabulary from; use a dataset with transcripts (and check "
+            "text.allowed)"
+        )
+    if len(characters) > _MAX_CHARACTERS:
+        raise DatasetError(
+            f"data.train: {len(characters)} different characters, the limit is {_MAX_CHARACTERS}; is this text? Set "
+            "text.allowed to the characters to learn"
+        )
+    ordered = sorted(characters, key=lambda character: (-characters[character], character))
+    return (*SPECIALS, WORD_DELIMITER, *ordered)
+
+
+def _prepare(transcript: str, text: TextSpec) -> str:
+    written = unicodedata.normalize("NFKC", transcript)
+    for old, new in text.replace.items():
+        written = written.replace(old, new)
+    return _cased(written, text)
+
+
+def _cased(written: str, text: TextSpec) -> str:
+    if text.case == "upper":
+        return written.upper()
+    return written.lower() if text.case == "lower" else written
+
+
+def _show(characters: Sequence[str]) -> str:
+    return "".join(characters[:_SHOWN])
