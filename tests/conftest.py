@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from w2v2_ray.spec.finetune import FinetuneJob
     from w2v2_ray.spec.job import PretrainJob
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -71,7 +72,7 @@ def shared_dir() -> Path:
     return _SHARED
 
 
-def _tones(folder: Path, utterances: int, seed: int) -> Path:
+def _tones(folder: Path, utterances: int, seed: int, *, labelled: bool = False) -> Path:
     """A dataset of noisy tones, 0.3 to 1.2 s long; the two shortest are below `TINY_JOB`'s min_samples."""
     import numpy as np
     import soundfile
@@ -87,6 +88,9 @@ def _tones(folder: Path, utterances: int, seed: int) -> Path:
         tone = np.sin(np.arange(num_samples) * rng.uniform(0.02, 0.5))
         samples = 6_000 * tone + rng.normal(0, 1_500, num_samples)
         soundfile.write(source / f"{number:02d}.wav", samples.astype(np.int16), 16_000)
+        if labelled:
+            words = ["".join(rng.choice(list("abc"), 2)) for _ in range(1 + number // 12)]
+            (source / f"{number:02d}.txt").write_text(" ".join(words))
     prepare_dataset(source, folder / "dataset", settings=IngestSettings(target_shard_bytes=200_000))
     return folder / "dataset"
 
@@ -101,6 +105,41 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 other utterances."""
     return _tones(tmp_path_factory.mktemp("held-out"), 12, 2)
+
+
+@pytest.fixture(scope="session")
+def labelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 utterances of tones with transcripts of one to three words over A, B, C. Do not alter it."""
+    return _tones(tmp_path_factory.mktemp("labelled"), 36, 3, labelled=True)
+
+
+@pytest.fixture
+def finetune_job(labelled_dataset: Path, tmp_path: Path) -> Callable[..., FinetuneJob]:
+    """`finetune_job({"optim.lr": 1e-2}, updates=3)`: a fine-tuning job from random weights, for runs under tmp_path."""
+    from w2v2_ray.spec.finetune import FinetuneJob
+
+    def make(nested: dict[str, Any] | None = None, **changes: Any) -> FinetuneJob:
+        shared = {name: TINY_JOB[name] for name in ("name", "optim", "updates", "engine", "checkpoint", "logging")}
+        document = deepcopy(shared) | {"storage_path": str(tmp_path), "model": deepcopy(TINY_JOB["model"])}
+        document["data"] = {"train": str(labelled_dataset), "validation": str(labelled_dataset)}
+        document["batch"] = {
+            "max_tokens": 60_000,
+            "size_multiple": 1,
+            "sub_batches_per_update": 5,
+            "max_samples": 20_000,
+        }
+        document["validation"] = {"every_updates": 3}
+        document["masking"] = {"length_frames": 4, "channel_length": 8}
+        document["regularisation"] = {"layer_drop": 0.3, "dropout": 0.1}
+        for path, value in {**(nested or {}), **changes}.items():
+            *parents, last = path.split(".")
+            place = document
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        return FinetuneJob.model_validate(document)
+
+    return make
 
 
 @pytest.fixture(scope="session")

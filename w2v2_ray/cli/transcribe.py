@@ -48,8 +48,8 @@ def transcribe(
         Path | None, typer.Option(help="File for all, or folder (created when it ends in /) for one file each.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no transcript.")] = 8,
-    window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 30.0,
-    overlap_s: Annotated[float, typer.Option(min=0.2, help="What two pieces of a long file share, seconds.")] = 4.0,
+    window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 15.0,
+    overlap_s: Annotated[float, typer.Option(min=0.2, help="What two pieces of a long file share, seconds.")] = 3.0,
     device: DeviceOption = DeviceChoice.AUTO,
 ) -> None:
     """Transcribe audio of any length, with times and confidence. Greedy decoding.

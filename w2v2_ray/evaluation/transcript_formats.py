@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from w2v2_ray.evaluation.hypothesis import Word
@@ -62,7 +63,7 @@ def _span(start_frame: int, end_frame: int, frame_s: float) -> dict[str, Any]:
 
 def _ctm(transcript: Transcript) -> Iterator[str]:
     """NIST's time-marked conversation format: file, channel, start, duration, word, confidence."""
-    name = transcript.name.replace(" ", "_")
+    name = Path(transcript.name).stem.replace(" ", "_")
     for word in transcript.hypothesis.words:
         start_s = word.start_frame * transcript.frame_s
         length_s = (word.end_frame - word.start_frame) * transcript.frame_s

@@ -103,8 +103,8 @@ def transcribe(
     decoder: Decoder,
     *,
     batch_size: int = 8,
-    window_s: float = 30.0,
-    overlap_s: float = 4.0,
+    window_s: float = 15.0,
+    overlap_s: float = 3.0,
 ) -> Iterator[Transcript | Failure]:
     """Transcribe sources, in their order. At most `batch_size` windows of audio are held at once.
 
@@ -113,7 +113,7 @@ def transcribe(
         listener: The recogniser.
         decoder: Words from its log-probabilities.
         batch_size: Windows computed together. No transcript depends on it.
-        window_s: Longest piece heard at once.
+        window_s: Longest piece heard at once; models hear best what is as long as what they were trained on.
         overlap_s: What two pieces share.
 
     Raises:

@@ -13,7 +13,8 @@ from w2v2_ray.engine.checkpoint.files import list_checkpoints, read_manifest
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.session import start_session
 from w2v2_ray.engine.trainer import NoHooks
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.job import PretrainJob, TrainJob
+from w2v2_ray.spec.kinds import parse_job
 
 
 class StopError(Exception):
@@ -45,7 +46,8 @@ class Hooks(NoHooks):
 
 def train(job: dict[str, Any], kill_at: int | None = None, stop_at: int | None = None) -> Hooks:
     """Train a job on this worker."""
-    spec = PretrainJob.model_validate(job)
+    spec = parse_job(job)
+    assert isinstance(spec, TrainJob)
     run = RunFolder(Path(spec.storage_path) / spec.name)
     run.create()
     hooks = Hooks(run.checkpoints, kill_at, stop_at)
@@ -79,23 +81,23 @@ def validate_twice(job: dict[str, Any]) -> list[dict[str, float]]:
         session.close()
 
 
-def folder_of(job: PretrainJob) -> RunFolder:
+def folder_of(job: TrainJob) -> RunFolder:
     return RunFolder(Path(job.storage_path) / job.name)
 
 
-def saved_updates(job: PretrainJob) -> list[int]:
+def saved_updates(job: TrainJob) -> list[int]:
     return [read_manifest(path).update for path in list_checkpoints(folder_of(job).checkpoints)]
 
 
-def metrics_of(job: PretrainJob) -> list[dict[str, Any]]:
+def metrics_of(job: TrainJob) -> list[dict[str, Any]]:
     return list(read_lines(folder_of(job).metrics))
 
 
-def events_of(job: PretrainJob, name: str) -> list[dict[str, Any]]:
+def events_of(job: TrainJob, name: str) -> list[dict[str, Any]]:
     return [event for event in read_lines(folder_of(job).events) if event["event"] == name]
 
 
-def ledger_of(job: PretrainJob) -> dict[tuple[int, int], list[str]]:
+def ledger_of(job: TrainJob) -> dict[tuple[int, int], list[str]]:
     """Utterances by update and epoch; each pair must be there once."""
     ledger: dict[tuple[int, int], list[str]] = {}
     for record in read_lines(folder_of(job).samples):

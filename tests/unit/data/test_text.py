@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from w2v2_ray.data.text import Tokenizer, build_vocabulary
+from w2v2_ray.errors import DatasetError, SpecError
+from w2v2_ray.spec.finetune import TextSpec
+from w2v2_ray.spec.symbols import SPECIALS
+
+LETTERS = (*SPECIALS, "|", *"ETAOINHSR'")
+
+
+def test_a_transcript_is_spelt_word_by_word_with_a_boundary_after_each():
+    tokenizer = Tokenizer(LETTERS, TextSpec())
+    outputs = tokenizer.encode("THE ART")
+    assert [LETTERS[output] for output in outputs] == ["T", "H", "E", "|", "A", "R", "T", "|"]
+    assert tokenizer.decode(outputs.tolist()) == "THE ART"
+
+
+@given(st.lists(st.text("ETAOINHSR'", min_size=1), max_size=5))
+def test_what_is_spelt_reads_back(words):
+    tokenizer = Tokenizer(LETTERS, TextSpec())
+    text = " ".join(words)
+    assert tokenizer.decode(tokenizer.encode(text).tolist()) == text
+
+
+def test_case_unicode_replacements_and_spaces_are_normalised():
+    text = TextSpec(replace={"\u2019": "'"})
+    assert Tokenizer(LETTERS, text).normalise("  it\u2019s \uff41\tHEN ") == "IT'S A HEN"
+
+
+@pytest.mark.parametrize(("unknown", "written"), [("reject", None), ("drop", "TE"), ("map", "T<unk>E")])
+def test_characters_outside_the_vocabulary_are_rejected_dropped_or_mapped(unknown, written):
+    assert Tokenizer(LETTERS, TextSpec(unknown=unknown)).normalise("t5e") == written
+
+
+def test_a_mapped_character_is_one_symbol():
+    tokenizer = Tokenizer(LETTERS, TextSpec(unknown="map"))
+    outputs = tokenizer.encode("T<unk>E")
+    assert [LETTERS[output] for output in outputs] == ["T", "<unk>", "E", "|"]
+    assert tokenizer.decode(outputs.tolist()) == "T<unk>E"
+
+
+def test_allowed_characters_narrow_the_vocabulary():
+    assert Tokenizer(LETTERS, TextSpec(allowed="TE", unknown="drop")).normalise("teat") == "TET"
+
+
+def test_blanks_and_other_specials_are_not_read():
+    assert Tokenizer(LETTERS, TextSpec()).decode([0, 5, 1, 2, 4, 4, 7]) == "E A"
+
+
+def test_a_vocabulary_is_the_characters_by_falling_count():
+    vocabulary = build_vocabulary(["aab", None, "b a c", ""], TextSpec())
+    assert vocabulary == (*SPECIALS, "|", "A", "B", "C")
+
+
+def test_a_vocabulary_holds_allowed_characters_only():
+    assert build_vocabulary(["a-b|"], TextSpec(allowed="AB")) == (*SPECIALS, "|", "A", "B")
+
+
+def test_no_transcripts_give_no_vocabulary():
+    with pytest.raises(DatasetError, match="no transcript"):
+        build_vocabulary([None, " "], TextSpec())
+
+
+def test_thousands_of_characters_are_not_a_vocabulary():
+    text = "".join(chr(0x4E00 + number) for number in range(10_001))
+    with pytest.raises(DatasetError, match="10001 different characters, the limit is 10000"):
+        build_vocabulary([text], TextSpec())
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text", "message"),
+    [
+        (("A", "|"), TextSpec(), "output 0 is 'A'"),
+        ((), TextSpec(), "output 0 is 'nothing'"),
+        (("<s>", "A"), TextSpec(), "no '|'"),
+        (("<s>", "|", "A"), TextSpec(unknown="map"), "needs '<unk>'"),
+        (("<s>", "|", "a", "b"), TextSpec(case="upper"), "every letter of the vocabulary is lower case .ab.; use case"),
+        (("<s>", "|", "A"), TextSpec(case="lower"), "every letter of the vocabulary is upper case"),
+    ],
+)
+def test_a_vocabulary_that_cannot_spell_is_refused(vocabulary, text, message):
+    with pytest.raises(SpecError, match=message.replace("|", "\\|")):
+        Tokenizer(vocabulary, text)
+
+
+def test_a_script_without_case_suits_any_case():
+    assert Tokenizer(("<s>", "|", "あ"), TextSpec(case="upper")).normalise("あ") == "あ"
