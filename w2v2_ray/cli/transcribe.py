@@ -45,7 +45,7 @@ def transcribe(
     output_format: Annotated[FormatChoice, typer.Option("--format", help="What to write.")] = FormatChoice.TEXT,
     timestamps: Annotated[DetailChoice, typer.Option(help="Times in jsonl.")] = DetailChoice.WORD,
     out: Annotated[
-        Path | None, typer.Option(help="File for all, or folder (created when it ends in /) for one file each.")
+        Path | None, typer.Option(help="A file for all (a name with a suffix), or a folder for one file each.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no transcript.")] = 8,
     window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 15.0,
@@ -68,10 +68,13 @@ def transcribe(
         raise SpecError(
             f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
         )
-    if out is None and output_format in (FormatChoice.SRT, FormatChoice.VTT) and len(inputs) > 1:
-        raise SpecError(f"--format {output_format.value}: one file for each input; give --out FOLDER/")
     recogniser = load_recogniser(model, best=best, vocabulary=vocabulary, device=device.value)
     sources = find_sources(inputs)
+    one_file = out is None or (bool(out.suffix) and not out.is_dir())
+    if one_file and len(sources) > 1 and output_format in (FormatChoice.SRT, FormatChoice.VTT):
+        raise SpecError(
+            f"--format {output_format.value}: one file for each of {len(sources)} inputs; give --out FOLDER"
+        )
     decoder = GreedyDecoder(recogniser.vocabulary)
     failures: list[Failure] = []
     writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
@@ -97,7 +100,7 @@ class _Writer:
         self._detail = detail
         self._several = several
         self._file = out
-        self._folder = out if out is not None and (out.is_dir() or str(out).endswith("/")) else None
+        self._folder = out if out is not None and (out.is_dir() or not out.suffix) else None
         self._texts: list[str] = []
         self._used: set[str] = set()
 

@@ -1,0 +1,131 @@
+"""`w2v2-ray transcribe` on files, folders and datasets, good and bad."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pysubs2
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from w2v2_ray.cli.app import app
+from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
+from w2v2_ray.model.interop.model_folder import save_model
+from w2v2_ray.spec.symbols import SPECIALS
+
+VOCABULARY = (*SPECIALS, "|", *"ETAOINHSR")
+
+
+@pytest.fixture(scope="module")
+def model(make_tiny_job, tmp_path_factory):
+    """A recogniser with random weights that hears something."""
+    folder = tmp_path_factory.mktemp("models")
+    spec = make_tiny_job(folder).model
+    torch.manual_seed(8)
+    network = build_ctc_model(spec, len(VOCABULARY))
+    with torch.no_grad():
+        network.head.weight.mul_(20.0)
+    save_model(folder / "ctc", spec, "ctc", dict(network.state_dict()), VOCABULARY)
+    return folder / "ctc"
+
+
+@pytest.fixture
+def audio(tmp_path):
+    """A folder with a FLAC, an 8 kHz stereo WAV, an MP3 and a text file."""
+    folder = tmp_path / "audio"
+    (folder / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(4)
+    for name, rate_hz, channels in (("a.flac", 16_000, 1), ("deep/b.wav", 8_000, 2), ("c.mp3", 16_000, 1)):
+        samples = rng.normal(0, 0.1, (rate_hz * 2, channels)) * np.sin(np.arange(rate_hz * 2) / 700)[:, None]
+        soundfile.write(folder / name, samples, rate_hz)
+    (folder / "notes.txt").write_text("not audio")
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["transcribe", *map(str, arguments)])
+
+
+def test_one_file_is_its_text(model, audio):
+    result = run(model, audio / "a.flac")
+    assert result.exit_code == 0
+    assert len(result.stdout.strip()) > 3
+    assert "\t" not in result.stdout
+
+
+def test_a_folder_is_a_line_a_file_in_the_order_of_names(model, audio):
+    result = run(model, audio)
+    assert result.exit_code == 0, result.output
+    names = [line.split("\t")[0] for line in result.stdout.splitlines()]
+    assert names == [str(audio / name) for name in ("a.flac", "c.mp3", "deep/b.wav")]
+
+
+def test_the_batch_size_changes_no_transcript(model, audio, tiny_dataset):
+    outputs = {run(model, audio, tiny_dataset, "--batch-size", size).stdout for size in (1, 3, 16)}
+    assert len(outputs) == 1
+    assert outputs.pop().count("\n") == 3 + 36
+
+
+@pytest.mark.parametrize("wanted", ["srt", "vtt"])
+def test_subtitles_are_written_one_file_each(model, audio, tmp_path, wanted):
+    out = tmp_path / "out"
+    result = run(model, audio, "--format", wanted, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == [f"{stem}.{wanted}" for stem in "abc"]
+    assert all(len(pysubs2.load(str(path))) for path in out.iterdir())
+
+
+def test_json_lines_go_to_one_file(model, audio, tmp_path):
+    out = tmp_path / "all.jsonl"
+    assert run(model, audio, "--format", "jsonl", "--timestamps", "character", "--out", out).exit_code == 0
+    documents = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [document["duration_s"] for document in documents] == pytest.approx([2.0, 2.0, 2.0], abs=0.1)
+    for document in documents:
+        assert document["text"] == " ".join(word["word"] for word in document["words"])
+        assert all(0 <= word["start_s"] < word["end_s"] <= 2.1 for word in document["words"])
+
+
+def test_a_bad_file_is_named_and_the_others_are_transcribed(model, audio):
+    (audio / "b0.wav").touch()
+    (audio / "b1.flac").write_bytes(b"not a flac file at all")
+    result = run(model, audio)
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 3
+    assert "2 of 5 could not be transcribed" in result.stderr
+    assert f"{audio / 'b0.wav'}: empty: the file has 0 bytes" in result.stderr
+    assert "b1.flac: wrong_header" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_is_not_there_is_said(model, audio, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, message in (
+        ((model, tmp_path / "none.wav"), "there is no such file or folder to transcribe"),
+        ((model, empty), "no audio in this folder"),
+        ((tmp_path / "model", audio), "model"),
+        ((model, audio, "--window-s", "4", "--overlap-s", "3"), "use 2 or less"),
+        ((model, audio / "a.flac", audio / "c.mp3", "--format", "srt"), "give --out FOLDER"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_a_pre_training_model_cannot_transcribe(make_tiny_job, audio, tmp_path):
+    spec = make_tiny_job(tmp_path).model
+    save_model(tmp_path / "pretrained", spec, "pretrain", dict(build_pretrain_model(spec).state_dict()))
+    result = run(tmp_path / "pretrained", audio)
+    assert result.exit_code == 2
+    assert "fine-tune it first" in result.stderr
+
+
+def test_a_vocabulary_of_another_size_is_refused(model, audio, tmp_path):
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps(["<s>", "|", "A"]))
+    result = run(model, audio, "--vocabulary", path)
+    assert result.exit_code == 2
+    assert "3 symbols for 14 outputs" in result.stderr
