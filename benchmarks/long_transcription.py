@@ -28,7 +28,8 @@ from w2v2_ray.evaluation.recogniser import load_recogniser
 from w2v2_ray.evaluation.transcription import transcribe
 recogniser = load_recogniser(Path(sys.argv[1]), best=True)
 started = time.perf_counter()
-results = list(transcribe(find_sources([Path(p) for p in sys.argv[2:]]), recogniser, GreedyDecoder(recogniser.vocabulary)))
+sources = find_sources([Path(p) for p in sys.argv[2:]])
+results = list(transcribe(sources, recogniser, GreedyDecoder(recogniser.vocabulary)))
 print(json.dumps({
     "seconds": time.perf_counter() - started,
     "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -56,7 +57,8 @@ def main() -> None:
     entries = [json.loads(line) for name in ("valid", "train") for line in (args.corpus / f"{name}.jsonl").open()]
     with tempfile.TemporaryDirectory() as folder:
         print(
-            "| minutes | peak MB | real-time factor | WER in one file | WER one by one |\n| --- | --- | --- | --- | --- |"
+            "| minutes | peak MB | real-time factor | WER in one file | WER one by one |\n"
+            "| --- | --- | --- | --- | --- |"
         )
         for minutes in (args.minutes / 30, args.minutes / 6, args.minutes):
             chosen, audio, seconds = [], [], 0.0

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from w2v2_ray.spec.finetune import FinetuneJob
     from w2v2_ray.spec.job import PretrainJob
+
+# A deadline for an example is a timing assertion: it fails on a busy machine.
+settings.register_profile("w2v2-ray", deadline=None)
+settings.load_profile("w2v2-ray")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

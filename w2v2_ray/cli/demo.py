@@ -65,7 +65,7 @@ def demo(
 
     report = folder / "evaluation"
     _announce("Sentences and voices it has never heard", f"evaluate {recogniser.path} {held_out} --best --out {report}")
-    evaluate(recogniser.path, [held_out], best=True, out=report)
+    evaluate(recogniser.path, [str(held_out)], best=True, out=report)
     audio = max((corpus / "audio").rglob("*.flac"))
     _announce("What is said in a file?", f"transcribe {recogniser.path} {audio} --best")
     transcribe(recogniser.path, [audio], best=True)

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from w2v2_ray.cli.import_command import VocabularyOption
-from w2v2_ray.cli.options import BestOption, DeviceChoice, DeviceOption, JsonOption
+from w2v2_ray.cli.options import (
+    BeamOption,
+    BestOption,
+    DeviceChoice,
+    DeviceOption,
+    JsonOption,
+    LexiconOption,
+    LmOption,
+    LmWeightOption,
+    WordScoreOption,
+)
+
+if TYPE_CHECKING:
+    from w2v2_ray.evaluation.report import Evaluation
 
 
 def evaluate(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, or anything `import` reads.")
     ],
-    datasets: Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Datasets with transcripts.")],
+    datasets: Annotated[
+        list[str], typer.Argument(metavar="DATASET...", help="Datasets with transcripts: folders or URIs.")
+    ],
     best: BestOption = False,
     vocabulary: VocabularyOption = None,
     batch_sizes: Annotated[
         str, typer.Option("--batch-size", help="Batch sizes to time, such as 1,4,8,16; transcripts do not change.")
     ] = "8",
+    lm: LmOption = None,
+    lexicon: LexiconOption = None,
+    beam: BeamOption = 50,
+    lm_weight: LmWeightOption = 2.0,
+    word_score: WordScoreOption = -1.0,
     workers: Annotated[int, typer.Option(min=1, help="Ray workers that share the utterances; 1 needs no Ray.")] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; without it (and RAY_ADDRESS) one is started here.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge this many utterances only.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, report.md, utterances.jsonl.")] = None,
     device: DeviceOption = DeviceChoice.AUTO,
@@ -29,48 +52,67 @@ def evaluate(
 ) -> None:
     """Judge a recogniser: WER, CER, errors by kind and speaker, confusions, latency and real-time factor.
 
-    Greedy decoding. References are normalised as in the run's spec.
+    Greedy decoding, or beam search with --lm. References are normalised as in the run's spec; utterances without a
+    transcript, or with one that the spec rejects, are counted and left out. With several workers each times its own
+    batches.
     """
+    from functools import partial
+
     from w2v2_ray.cli.output import print_json
     from w2v2_ray.cli.progress import progress_bar
-    from w2v2_ray.evaluation.evaluate import evaluate_model
+    from w2v2_ray.errors import SpecError
+    from w2v2_ray.evaluation.decoding import Decoding
+    from w2v2_ray.evaluation.evaluate import Subject, evaluate_model
     from w2v2_ray.evaluation.report import markdown, write_evaluation
     from w2v2_ray.orchestration.share import run_on_workers
 
-    sizes = _sizes(batch_sizes)
+    if address is not None and workers == 1:
+        raise SpecError("--address: one worker needs no Ray; give --workers too")
+    subject = Subject(
+        model=model.resolve(),
+        datasets=tuple(str(Path(uri).resolve()) if "://" not in uri else uri for uri in datasets),
+        best=best,
+        vocabulary=_absolute(vocabulary),
+        device=device.value,
+        decoding=Decoding(_absolute(lm), _absolute(lexicon), beam, lm_weight, word_score),
+        batch_sizes=_sizes(batch_sizes),
+    )
     with progress_bar("evaluating", "utterances") as progress:
         evaluation = evaluate_model(
-            model,
-            datasets,
-            best=best,
-            vocabulary=vocabulary,
-            batch_sizes=sizes,
-            workers=workers,
+            subject,
             limit=limit,
-            device=device.value,
-            run_on_workers=run_on_workers,
+            workers=workers,
+            run_on_workers=partial(run_on_workers, address=address),
             progress=progress,
         )
     files = write_evaluation(evaluation, out) if out is not None else ()
     if as_json:
         print_json(evaluation.as_dict())
         return
-    typer.echo(markdown(evaluation) if out is None else _summary(evaluation.as_dict()))
+    typer.echo(markdown(evaluation) if out is None else _summary(evaluation))
     for file in files:
         typer.echo(f"  {file}")
 
 
-def _sizes(text: str) -> list[int]:
+def _absolute(path: Path | None) -> Path | None:
+    """Workers may run in another folder."""
+    return path.resolve() if path is not None else None
+
+
+def _sizes(text: str) -> tuple[int, ...]:
     from w2v2_ray.errors import SpecError
 
     try:
-        sizes = [int(part) for part in text.split(",")]
+        sizes = tuple(int(part) for part in text.split(","))
     except ValueError:
-        sizes = []
+        sizes = ()
     if not sizes or min(sizes) < 1 or max(sizes) > 4096:
         raise SpecError(f"--batch-size {text}: numbers from 1 to 4096 parted by commas are wanted, such as 1,4,8,16")
     return sizes
 
 
-def _summary(report: dict[str, object]) -> str:
-    return f"WER {report['wer']:.2%}  CER {report['cer']:.2%}  {report['utterances']} utterances"
+def _summary(evaluation: Evaluation) -> str:
+    scores = evaluation.scores
+    left_out = evaluation.without_transcript + evaluation.unspellable
+    tail = f", {left_out} left out" if left_out else ""
+    return f"WER {scores.words.rate:.2%}  CER {scores.characters.rate:.2%}  {evaluation.utterances} utterances{tail}"

@@ -33,3 +33,17 @@ class DeviceChoice(StrEnum):
 
 
 DeviceOption = Annotated[DeviceChoice, typer.Option("--device", help="auto takes a GPU when there is one.")]
+LmOption = Annotated[
+    Path | None,
+    typer.Option("--lm", help="n-gram language model, ARPA or KenLM binary, for beam search.", show_default=False),
+]
+LexiconOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --lm: one word a line, its spelling after it unless it is as written. Default: words of the ARPA.",
+        show_default=False,
+    ),
+]
+BeamOption = Annotated[int, typer.Option(min=1, help="With --lm: hypotheses kept at each frame.")]
+LmWeightOption = Annotated[float, typer.Option(help="With --lm: weight of its log10 probabilities.")]
+WordScoreOption = Annotated[float, typer.Option(help="With --lm: added to a hypothesis for each word.")]

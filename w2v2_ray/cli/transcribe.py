@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from w2v2_ray.cli.import_command import VocabularyOption
-from w2v2_ray.cli.options import BestOption, DeviceChoice, DeviceOption
+from w2v2_ray.cli.options import (
+    BeamOption,
+    BestOption,
+    DeviceChoice,
+    DeviceOption,
+    LexiconOption,
+    LmOption,
+    LmWeightOption,
+    WordScoreOption,
+)
 
 if TYPE_CHECKING:
     from w2v2_ray.evaluation.transcription import Failure, Transcript
@@ -50,15 +59,20 @@ def transcribe(
     batch_size: Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no transcript.")] = 8,
     window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 15.0,
     overlap_s: Annotated[float, typer.Option(min=0.2, help="What two pieces of a long file share, seconds.")] = 3.0,
+    lm: LmOption = None,
+    lexicon: LexiconOption = None,
+    beam: BeamOption = 50,
+    lm_weight: LmWeightOption = 2.0,
+    word_score: WordScoreOption = -1.0,
     device: DeviceOption = DeviceChoice.AUTO,
 ) -> None:
-    """Transcribe audio of any length, with times and confidence. Greedy decoding.
+    """Transcribe audio of any length, with times and confidence. Greedy decoding, or beam search with --lm.
 
     A file that cannot be used is reported, the others are transcribed all the same; the exit code is then 2.
     """
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.errors import AudioError, SpecError
-    from w2v2_ray.evaluation.greedy import GreedyDecoder
+    from w2v2_ray.evaluation.decoding import Decoding
     from w2v2_ray.evaluation.inputs import find_sources
     from w2v2_ray.evaluation.recogniser import load_recogniser
     from w2v2_ray.evaluation.transcription import Failure
@@ -75,7 +89,7 @@ def transcribe(
         raise SpecError(
             f"--format {output_format.value}: one file for each of {len(sources)} inputs; give --out FOLDER"
         )
-    decoder = GreedyDecoder(recogniser.vocabulary)
+    decoder = Decoding(lm, lexicon, beam, lm_weight, word_score).decoder(recogniser.vocabulary)
     failures: list[Failure] = []
     writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
     with progress_bar("transcribing", "files") as progress:

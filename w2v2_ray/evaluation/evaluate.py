@@ -3,110 +3,138 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.evaluation.greedy import GreedyDecoder
-from w2v2_ray.evaluation.measuring import Judgeable, Latency, judgeable, measure
-from w2v2_ray.evaluation.recogniser import Device, load_recogniser
+from w2v2_ray.evaluation.decoding import GREEDY, Decoding
+from w2v2_ray.evaluation.measuring import Judgeable, Timing, judgeable, measure
+from w2v2_ray.evaluation.recogniser import Device, Recogniser, load_recogniser
 from w2v2_ray.evaluation.report import Evaluation
 from w2v2_ray.evaluation.scoring import Scored, score
 
-Part = tuple[list[Scored], list[Latency]]
-RunOnWorkers = Callable[[Callable[[int], Part], int], list[Part]]
+Part = tuple[list[Scored], list[Timing]]
+Progress = Callable[[int, int], None]
+
+
+class RunOnWorkers(Protocol):
+    """Calls a function with every part, each on a worker of its own; see `orchestration.share`."""
+
+    def __call__(
+        self,
+        function: Callable[[Judgeable], Part],
+        parts: Sequence[Judgeable],
+        *,
+        use_gpus: bool,
+        on_done: Callable[[int], None],
+    ) -> list[Part]:
+        """Results in the order of the parts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged, on what and how.
+
+    Attributes:
+        model: The recogniser; see `load_recogniser`, also for `best`, `vocabulary` and `device`.
+        datasets: Paths or URIs of datasets with transcripts.
+        best: Of a run, take the checkpoint with the lowest WER.
+        vocabulary: Its symbols, where the file does not hold them.
+        device: Where to compute.
+        decoding: How words are found.
+        batch_sizes: To be timed.
+    """
+
+    model: Path
+    datasets: tuple[str, ...]
+    best: bool = False
+    vocabulary: Path | None = None
+    device: Device = "auto"
+    decoding: Decoding = GREEDY
+    batch_sizes: tuple[int, ...] = (8,)
+
+    def load(self) -> Recogniser:
+        """Load the recogniser."""
+        return load_recogniser(self.model, best=self.best, vocabulary=self.vocabulary, device=self.device)
+
+    def open(self) -> Utterances:
+        """Open the datasets as one."""
+        return open_mixture([(uri, 1) for uri in self.datasets], verify="sizes")
 
 
 def evaluate_model(
-    model: Path,
-    datasets: Sequence[Path],
+    subject: Subject,
     *,
-    best: bool = False,
-    vocabulary: Path | None = None,
-    batch_sizes: Sequence[int] = (8,),
-    workers: int = 1,
     limit: int | None = None,
-    device: Device = "auto",
+    workers: int = 1,
     run_on_workers: RunOnWorkers | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Evaluation:
-    """Judge a recogniser on datasets; the errors do not depend on workers or batch size.
+    """Judge a recogniser; the errors do not depend on the number of workers.
 
     Args:
-        model: The recogniser; see `load_recogniser`, also for `best`, `vocabulary` and `device`.
-        datasets: With transcripts.
-        best: Of a run, take the checkpoint with the lowest WER.
-        vocabulary: Its symbols, where the file does not hold them.
-        batch_sizes: To be timed.
-        workers: That share the utterances, each timing its own.
+        subject: What to judge.
         limit: Utterances to judge at most.
-        device: Where to compute.
-        run_on_workers: Calls a function with every rank; without it there is one worker.
-        progress: Told how many utterances are done; of several workers only the end is seen.
+        workers: That share the utterances, each timing its own.
+        run_on_workers: How to reach them; without it there is one, this process.
+        progress: Told how many utterances are done, counted once for every batch size.
 
     Raises:
-        UserError: When the model or a dataset cannot be used.
+        UserError: When the model, a dataset or the language model cannot be used.
     """
-    load = {"best": best, "vocabulary": vocabulary, "device": device}
-    recogniser = load_recogniser(model, best=best, vocabulary=vocabulary, device=device)
-    data = _open(datasets)
+    # Everything is opened here even if workers do the work: mistakes then show before any worker starts.
+    recogniser, data = subject.load(), subject.open()
     chosen = judgeable(data, recogniser, limit)
+    decoder = subject.decoding.decoder(recogniser.vocabulary)
+    workers = min(workers, len(chosen.indices))
     if workers == 1 or run_on_workers is None:
-        decoder = GreedyDecoder(recogniser.vocabulary)
-        scored, latencies = measure(data, chosen, recogniser, decoder, batch_sizes, progress)
+        workers = 1
+        scored, timings = measure(data, chosen, recogniser, decoder, subject.batch_sizes, progress)
     else:
-        scored, latencies = _shared(model, datasets, chosen, load, batch_sizes, workers, run_on_workers)
+        scored, timings = _shared(subject, chosen, workers, run_on_workers, progress)
     samples = sum(int(data.num_samples[index]) for index in chosen.indices)
     return Evaluation(
-        model=recogniser.source or str(model),
-        datasets=tuple(str(path) for path in datasets),
+        model=recogniser.source or str(subject.model),
+        datasets=subject.datasets,
         utterances=len(scored),
-        left_out=chosen.left_out,
+        without_transcript=chosen.without_transcript,
+        unspellable=chosen.unspellable,
         audio_s=samples / SAMPLE_RATE,
-        decoder="greedy",
+        decoder=str(subject.decoding),
         scores=score(scored),
-        latencies=tuple(latencies),
+        timings=tuple(timings),
+        workers=workers,
     )
-
-
-def _open(datasets: Sequence[Path]) -> Utterances:
-    return open_mixture([(str(path), 1) for path in datasets], verify="sizes")
 
 
 def _shared(
-    model: Path,
-    datasets: Sequence[Path],
-    chosen: Judgeable,
-    load: dict[str, Any],
-    batch_sizes: Sequence[int],
-    workers: int,
-    run_on_workers: RunOnWorkers,
-) -> tuple[list[Scored], list[Latency]]:
-    """Give every worker each n-th utterance, so that all get long and short ones."""
-    model, datasets = model.resolve(), [path.resolve() for path in datasets]
+    subject: Subject, chosen: Judgeable, workers: int, run_on_workers: RunOnWorkers, progress: Progress
+) -> tuple[list[Scored], list[Timing]]:
+    """The same as `measure`, by several workers."""
+    parts = [chosen.share(rank, workers) for rank in range(workers)]
+    rounds, done = len(subject.batch_sizes), 0
 
-    def share(rank: int) -> Part:
-        mine = replace(chosen, indices=chosen.indices[rank::workers], references=chosen.references[rank::workers])
-        if not mine.indices:
-            return [], []
-        recogniser = load_recogniser(model, **load)
-        return measure(_open(datasets), mine, recogniser, GreedyDecoder(recogniser.vocabulary), batch_sizes)
+    def count(number: int) -> None:
+        nonlocal done
+        done += rounds * len(parts[number].indices)
+        progress(done, rounds * len(chosen.indices))
 
-    parts = run_on_workers(share, workers)
-    scored = [entry for part, _ in parts for entry in part]
-    return scored, [_merged([own[n] for _, own in parts if own]) for n in range(len(batch_sizes))]
+    progress(0, rounds * len(chosen.indices))
+    results = run_on_workers(partial(_measure_part, subject), parts, use_gpus=subject.device != "cpu", on_done=count)
+    in_order: dict[int, Scored] = {}
+    for rank, (scored, _) in enumerate(results):
+        in_order.update(zip(range(rank, len(chosen.indices), workers), scored, strict=True))
+    timings = [Timing.merged([own[number] for _, own in results]) for number in range(rounds)]
+    return [in_order[position] for position in range(len(in_order))], timings
 
 
-def _merged(latencies: Sequence[Latency]) -> Latency:
-    """Times of several workers: means over their batches; percentiles are those of the slowest."""
-    batches = sum(entry.batches for entry in latencies)
-    return Latency(
-        latencies[0].batch_size,
-        batches,
-        sum(entry.mean_ms * entry.batches for entry in latencies) / batches,
-        {p: max(entry.percentiles_ms[p] for entry in latencies) for p in latencies[0].percentiles_ms},
-        sum(entry.real_time_factor for entry in latencies) / len(latencies),
-    )
+def _measure_part(subject: Subject, part: Judgeable) -> Part:
+    """What one worker does."""
+    recogniser = subject.load()
+    decoder = subject.decoding.decoder(recogniser.vocabulary)
+    return measure(subject.open(), part, recogniser, decoder, subject.batch_sizes)

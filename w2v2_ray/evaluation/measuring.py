@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,26 +20,44 @@ PERCENTILES = (90, 95, 99)
 
 
 @dataclass(frozen=True)
-class Latency:
-    """How long batches took, from samples in memory to words.
+class Timing:
+    """What was measured with one batch size.
 
     Attributes:
         batch_size: Utterances of a batch.
-        batches: Batches measured, after one to warm up.
-        mean_ms: Mean over batches.
-        percentiles_ms: By percentile.
-        real_time_factor: Seconds of computing for a second of audio.
+        batches_s: Seconds of each batch, from samples in memory to words; one to warm up is not among them.
+        audio_s: Audio of all batches.
+        changed: Utterances transcribed otherwise than with the first batch size. Padding changes nothing, but sums
+            are rounded differently in matrices of another shape: where two outputs are equally probable to the last
+            digits, either may win.
     """
 
     batch_size: int
-    batches: int
-    mean_ms: float
-    percentiles_ms: dict[int, float]
-    real_time_factor: float
+    batches_s: tuple[float, ...]
+    audio_s: float
+    changed: int = 0
+
+    @staticmethod
+    def merged(timings: Sequence[Timing]) -> Timing:
+        """Those of several workers as one."""
+        return Timing(
+            timings[0].batch_size,
+            tuple(seconds for timing in timings for seconds in timing.batches_s),
+            sum(timing.audio_s for timing in timings),
+            sum(timing.changed for timing in timings),
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """For reports."""
-        return asdict(self)
+        """Milliseconds of a batch, and seconds of computing for a second of audio."""
+        milliseconds = np.asarray(self.batches_s) * 1e3
+        return {
+            "batch_size": self.batch_size,
+            "batches": len(self.batches_s),
+            "mean_ms": float(milliseconds.mean()),
+            **{f"p{p}_ms": float(np.percentile(milliseconds, p)) for p in PERCENTILES},
+            "real_time_factor": sum(self.batches_s) / self.audio_s,
+            "changed_transcripts": self.changed,
+        }
 
 
 @dataclass(frozen=True)
@@ -49,37 +67,46 @@ class Judgeable:
     Attributes:
         indices: Dataset indices, longest first, so that batches are filled well.
         references: Their normalised transcripts.
-        left_out: Utterances without a transcript that can be spelt.
+        without_transcript: Utterances left out because nothing is known to be said.
+        unspellable: Utterances left out because their transcript is rejected by the text rules.
     """
 
     indices: tuple[int, ...]
     references: tuple[str, ...]
-    left_out: int
+    without_transcript: int
+    unspellable: int
+
+    def share(self, rank: int, workers: int) -> Judgeable:
+        """Every n-th utterance, so that all workers get long and short ones."""
+        return replace(self, indices=self.indices[rank::workers], references=self.references[rank::workers])
 
 
 def judgeable(data: Utterances, recogniser: Recogniser, limit: int | None = None) -> Judgeable:
-    """Choose what to judge.
+    """Choose what to judge: the first `limit` utterances that can be.
 
     Raises:
-        DatasetError: When no utterance has a transcript.
+        DatasetError: When there is none.
     """
     found: list[tuple[int, str]] = []
-    looked_at = 0
+    without_transcript = unspellable = 0
     for index in range(len(data)):
         if limit is not None and len(found) >= limit:
             break
-        looked_at += 1
         transcript = data.transcript(index)
-        written = recogniser.tokenizer.normalise(transcript) if transcript else None
+        written = recogniser.tokenizer.normalise(transcript) if transcript and transcript.strip() else ""
         if written:
             found.append((index, written))
+        elif written is None:
+            unspellable += 1
+        else:
+            without_transcript += 1
     if not found:
         raise DatasetError(
-            f"none of the {len(data)} utterances has a transcript that can be spelt with the recogniser's symbols; "
-            "evaluate needs transcripts (transcribe does not)"
+            f"none of the {len(data)} utterances can be judged: {without_transcript} have no transcript, {unspellable} "
+            "one with characters outside the recogniser's vocabulary; evaluate needs transcripts (transcribe does not)"
         )
     found.sort(key=lambda entry: (-int(data.num_samples[entry[0]]), entry[0]))
-    return Judgeable(tuple(i for i, _ in found), tuple(text for _, text in found), looked_at - len(found))
+    return Judgeable(tuple(i for i, _ in found), tuple(text for _, text in found), without_transcript, unspellable)
 
 
 def recognise(
@@ -112,39 +139,23 @@ def measure(
     decoder: Decoder,
     batch_sizes: Sequence[int],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[Scored], list[Latency]]:
-    """Transcribe with every batch size; transcripts are those of the first, and the others' must equal them.
-
-    Raises:
-        RuntimeError: When a batch size changed a transcript: a defect of this program.
-    """
+) -> tuple[list[Scored], list[Timing]]:
+    """Transcribe with every batch size; the transcripts returned are those of the first."""
     transcripts: list[Scored] = []
-    latencies = []
+    timings = []
     total = len(batch_sizes) * len(chosen.indices)
     for round_number, batch_size in enumerate(batch_sizes):
-        warm_up = chosen.indices[:batch_size]
-        recogniser.log_probs([data.audio(index) for index in warm_up])
+        warm_up = [data.audio(index) for index in chosen.indices[:batch_size]]
+        for log_probs in recogniser.log_probs(warm_up):
+            decoder.decode(log_probs)
         scored: list[Scored] = []
-        times, audio_s = [], 0.0
+        times_s, audio_s = [], 0.0
         for batch, elapsed_s, seconds in recognise(data, chosen, recogniser, decoder, batch_size):
             scored += batch
-            times.append(elapsed_s)
+            times_s.append(elapsed_s)
             audio_s += seconds
             progress(round_number * len(chosen.indices) + len(scored), total)
-        latencies.append(_latency(batch_size, times, audio_s))
-        if not transcripts:
-            transcripts = scored
-        elif changed := [one.id for one, other in zip(transcripts, scored, strict=True) if one != other]:
-            raise RuntimeError(f"batch size {batch_size} changed transcripts of {changed[:5]}; please report this")
-    return transcripts, latencies
-
-
-def _latency(batch_size: int, times_s: Sequence[float], audio_s: float) -> Latency:
-    milliseconds = np.asarray(times_s) * 1e3
-    return Latency(
-        batch_size,
-        len(times_s),
-        float(milliseconds.mean()),
-        {p: float(np.percentile(milliseconds, p)) for p in PERCENTILES},
-        float(sum(times_s) / audio_s),
-    )
+        transcripts = transcripts or scored
+        changed = sum(first != now for first, now in zip(transcripts, scored, strict=True))
+        timings.append(Timing(batch_size, tuple(times_s), audio_s, changed))
+    return transcripts, timings

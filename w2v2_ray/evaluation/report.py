@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.evaluation.measuring import Latency
+from w2v2_ray.evaluation.measuring import PERCENTILES, Timing
 from w2v2_ray.evaluation.scoring import Errors, Scores
 from w2v2_ray.model.interop.files import write_text
 
@@ -20,21 +20,25 @@ class Evaluation:
         model: Where it came from.
         datasets: What it was judged on.
         utterances: Judged.
-        left_out: Without a transcript.
+        without_transcript: Left out: nothing is known to be said.
+        unspellable: Left out: their transcripts hold characters that the recogniser does not know.
         audio_s: Judged audio.
         decoder: How words were found.
         scores: Errors.
-        latencies: Times, one entry a batch size.
+        timings: One entry a batch size.
+        workers: That shared the utterances.
     """
 
     model: str
     datasets: tuple[str, ...]
     utterances: int
-    left_out: int
+    without_transcript: int
+    unspellable: int
     audio_s: float
     decoder: str
     scores: Scores
-    latencies: tuple[Latency, ...]
+    timings: tuple[Timing, ...]
+    workers: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the list of all utterances."""
@@ -43,9 +47,11 @@ class Evaluation:
             "model": self.model,
             "datasets": list(self.datasets),
             "utterances": self.utterances,
-            "left_out": self.left_out,
+            "without_transcript": self.without_transcript,
+            "unspellable": self.unspellable,
             "audio_s": self.audio_s,
             "decoder": self.decoder,
+            "workers": self.workers,
             "wer": scores.words.rate,
             "cer": scores.characters.rate,
             "words": scores.words.as_dict(),
@@ -54,7 +60,7 @@ class Evaluation:
             "worst": [{**asdict(scored), **errors.as_dict()} for scored, errors in scores.worst],
             "confused_words": [list(entry) for entry in scores.confused_words],
             "confused_characters": [list(entry) for entry in scores.confused_characters],
-            "latency": [latency.as_dict() for latency in self.latencies],
+            "latency": [timing.as_dict() for timing in self.timings],
         }
 
 
@@ -85,11 +91,13 @@ def markdown(evaluation: Evaluation) -> str:
         f"# Evaluation of {evaluation.model}",
         f"{evaluation.utterances} utterances, {evaluation.audio_s / 60:.1f} minutes of "
         f"{', '.join(evaluation.datasets)}; "
-        f"{evaluation.left_out} without a transcript left out; {evaluation.decoder} decoding.",
+        f"left out: {evaluation.without_transcript} without a transcript, {evaluation.unspellable} with characters "
+        f"outside the vocabulary. Decoding: {evaluation.decoder}. Workers: {evaluation.workers}.",
         _errors_table({"words": scores.words, "characters": scores.characters}, "unit"),
-        "## Time\n\n" + _latency_table(evaluation.latencies),
+        "## Time\n\n" + _latency_table(evaluation.timings),
         "## By speaker\n\n" + _errors_table(scores.by_speaker, "speaker"),
-        "## Most often confused\n\n" + _confusions(scores),
+        "## Most often confused (∅: nothing)\n\n" + _confusions(scores.confused_words, "word"),
+        _confusions(scores.confused_characters, "character"),
         "## Worst utterances\n\n"
         + "\n".join(
             f"- `{scored.id}` {errors.total} of {errors.reference} words\n  - said: {scored.reference}\n"
@@ -112,20 +120,24 @@ def _errors_table(rows: dict[str, Errors], title: str) -> str:
     return "\n".join(lines)
 
 
-def _latency_table(latencies: tuple[Latency, ...]) -> str:
-    lines = ["| batch size | batches | mean ms | 90 % | 95 % | 99 % | real-time factor |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    lines += [
-        f"| {entry.batch_size} | {entry.batches} | {entry.mean_ms:.1f} | "
-        + " | ".join(f"{value:.1f}" for value in entry.percentiles_ms.values())
-        + f" | {entry.real_time_factor:.4f} |"
-        for entry in latencies
-    ]
+def _latency_table(timings: tuple[Timing, ...]) -> str:
+    """Milliseconds of a batch."""
+    rows = [timing.as_dict() for timing in timings]
+    columns = {name: name.removesuffix("_ms").replace("_", " ") for name in rows[0]}
+    percentiles = {f"p{p}_ms": f"{p} % ms" for p in PERCENTILES}
+    columns |= percentiles | {"mean_ms": "mean ms"}
+    lines = ["| " + " | ".join(columns.values()) + " |", "| --- " * len(columns) + "|"]
+    for row in rows:
+        shown = (str(value) if isinstance(value, int) else f"{value:.4g}" for value in row.values())
+        lines.append("| " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
-def _confusions(scores: Scores) -> str:
-    lines = ["| said | understood | times |", "| --- | --- | --- |"]
-    for confused in (scores.confused_words, scores.confused_characters):
-        lines += [f"| {said.replace(' ', '␣')} | {heard.replace(' ', '␣')} | {n} |" for said, heard, n in confused]
+def _confusions(pairs: tuple[tuple[str, str, int], ...], unit: str) -> str:
+    lines = [f"| {unit} said | understood | times |", "| --- | --- | --- |"]
+    lines += [f"| {_shown(said)} | {_shown(understood)} | {times} |" for said, understood, times in pairs]
     return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    return text.replace(" ", "␣").replace("|", "\\|")

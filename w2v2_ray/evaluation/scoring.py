@@ -111,7 +111,7 @@ def score(utterances: Iterable[Scored]) -> Scores:
         judged.append((utterance, own))
         word_pairs.update(_confusions(by_word))
         character_pairs.update(_confusions(by_character))
-    judged.sort(key=lambda entry: (-entry[1].total, -entry[1].rate, entry[0].id))
+    judged.sort(key=lambda entry: (-entry[1].total, -entry[1].rate, entry[0].id, entry[0].hypothesis))
     return Scores(
         words,
         characters,

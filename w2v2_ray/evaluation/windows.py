@@ -54,7 +54,8 @@ def plan_windows(
     starts.append(-(-(num_samples - window) // stride) * stride)
     cuts = [
         0,
-        *((later + earlier + window) // (2 * stride) for earlier, later in zip(starts, starts[1:], strict=False)),
+        # Neighbours share [later, earlier + window); they part in its middle.
+        *((later + earlier + window) // (2 * stride) for earlier, later in itertools.pairwise(starts)),
     ]
     cuts.append(num_frames(num_samples))
     return [

@@ -1,31 +1,96 @@
-"""One function on several Ray workers, each with its number."""
+"""One function on several Ray workers, each with its part of the work."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-T = TypeVar("T")
+from w2v2_ray.errors import RunFailedError, UserError
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
-def run_on_workers(function: Callable[[int], T], workers: int, *, gpus: float = 0.0) -> list[T]:
-    """Call `function(rank)` on `workers` Ray workers; results by rank.
+def run_on_workers(
+    function: Callable[[A], R],
+    parts: Sequence[A],
+    *,
+    address: str | None = None,
+    use_gpus: bool = False,
+    on_done: Callable[[int], None] = lambda part: None,
+) -> list[R]:
+    """Call a function with every part, each on a Ray worker of its own with one CPU.
 
-    Joins the cluster that the environment names, else starts one here.
+    Args:
+        function: What to do; on a cluster, paths in it must be the same on all nodes.
+        parts: Its argument on each worker.
+        address: Ray cluster; None joins the one the environment names or starts one on this machine.
+        use_gpus: Share the cluster's GPUs, where it has some, between the workers.
+        on_done: Told the number of each part that is done.
+
+    Returns:
+        Results in the order of the parts.
+
+    Raises:
+        UserError: That of the function, or no cluster answers.
+        RunFailedError: A worker died.
     """
-    import os
-
     import ray
 
-    started_here = not ray.is_initialized()
-    if started_here:
-        options = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": workers}
-        ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False, **options)
+    def call(part: A) -> R:  # Ray takes functions only, no other callables
+        return function(part)
+
+    with _ray(address, len(parts)):
+        gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / len(parts)) if use_gpus else 0.0
+        remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(call)
+        numbers = {remote.remote(part): number for number, part in enumerate(parts)}
+        results: dict[int, R] = {}
+        waiting = list(numbers)
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            for reference in done:
+                results[numbers[reference]] = _result(reference)
+                on_done(numbers[reference])
+    return [results[number] for number in range(len(parts))]
+
+
+def _result(reference: Any) -> Any:
+    import ray
+
     try:
-        remote = ray.remote(num_cpus=1, num_gpus=gpus)(function)
-        results: list[T] = ray.get([remote.remote(rank) for rank in range(workers)])
-        return results
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.WorkerCrashedError as error:
+        raise RunFailedError("a worker died, perhaps because memory ran out; try fewer --workers") from error
+
+
+@contextmanager
+def _ray(address: str | None, workers: int) -> Iterator[None]:
+    """A Ray to run in: the one this process uses or that is named, else a local one that ends with the block."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is None:
+        # Without "local", a Ray that happens to run on this machine would be joined.
+        address = "local"
+        options |= {"num_cpus": workers, "include_dashboard": False}
+    try:
+        ray.init(address=address, **options)
+    except ConnectionError as error:
+        raise UserError(
+            f"{address}: no Ray cluster answers there; start one with `ray start --head`, or leave the address out"
+        ) from error
+    try:
+        yield
     finally:
-        if started_here:
-            ray.shutdown()
+        ray.shutdown()

@@ -88,6 +88,19 @@ def test_json_lines_go_to_one_file(model, audio, tmp_path):
         assert all(0 <= word["start_s"] < word["end_s"] <= 2.1 for word in document["words"])
 
 
+def test_a_language_model_chooses_among_words(model, audio, tmp_path):
+    pytest.importorskip("flashlight.lib.text", reason="the extra `lm` is not installed")
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(
+        "\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-1\t<unk>\n-9\t<s>\t0\n-1\t</s>\n-0.3\tTEA\t0\n\n"
+        "\\2-grams:\n-0.1\tTEA TEA\n\n\\end\\\n"
+    )
+    result = run(model, audio, "--lm", arpa)
+    assert result.exit_code == 0, result.output
+    words = {word for line in result.stdout.splitlines() for word in line.split("\t")[1].split()}
+    assert words <= {"TEA"}
+
+
 def test_a_bad_file_is_named_and_the_others_are_transcribed(model, audio):
     (audio / "b0.wav").touch()
     (audio / "b1.flac").write_bytes(b"not a flac file at all")
