@@ -71,7 +71,7 @@ def print_checkpoint(report: dict[str, Any]) -> None:
         ("parameters", f"{report['parameters']:,}" + (f", {frozen:,} of them frozen" if frozen else "")),
         ("state", f"{', '.join(report['state'])} in fp32, {report['state_bytes'] / 2**20:,.1f} MiB"),
         ("files", f"{len(report['files'])}, {report['file_bytes'] / 2**20:,.1f} MiB, {verified}"),
-        ("validation", "not at this update" if validation is None else f"loss {validation['loss']:.4f} bits"),
+        ("validation", "not at this update" if validation is None else _measured(validation)),
         ("rollbacks", f"{report['rollbacks_before']} before it"),
         ("belongs to", ", ".join(f"{part} {digest[:16]}" for part, digest in report["identity"].items())),
     ):
@@ -83,3 +83,9 @@ def print_checkpoint(report: dict[str, Any]) -> None:
     for name, count in report["modules"].items():
         table.add_row(name, f"{count:,}")
     console.print(table, highlight=False)
+
+
+def _measured(validation: dict[str, float]) -> str:
+    if "wer" in validation:
+        return f"WER {validation['wer']:.2%}, CER {validation['cer']:.2%}"
+    return f"loss {validation['loss']:.4f} bits"

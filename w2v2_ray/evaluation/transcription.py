@@ -11,11 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import AudioError
 from w2v2_ray.evaluation.hypothesis import Decoder, FloatArray, Hypothesis
 from w2v2_ray.evaluation.windows import Window, plan_windows
-
-SAMPLE_RATE = 16_000
 
 
 class Audio(Protocol):

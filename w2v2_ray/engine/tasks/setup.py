@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.tasks.data import open_data
+from w2v2_ray.engine.tasks.finetuning import Census
+from w2v2_ray.engine.tasks.finetuning_setup import census, finetuning
 from w2v2_ray.engine.tasks.pretraining import PretrainTask, build_model, build_plan
 from w2v2_ray.engine.tasks.task import Training
 from w2v2_ray.spec.finetune import FinetuneJob
@@ -24,13 +24,11 @@ def set_up(job: TrainJob, run: RunFolder, device: torch.device) -> Training:
     if isinstance(job, PretrainJob):
         return _pretraining(job, device)
     if isinstance(job, FinetuneJob):
-        from w2v2_ray.engine.tasks.finetuning_setup import finetuning
-
         return finetuning(job, run, device)
     raise TypeError(f"no training for {type(job).__name__}")
 
 
-def check_usable(job: TrainJob) -> dict[str, Any]:
+def check_usable(job: TrainJob) -> dict[str, Census]:
     """See that a job can train on its datasets, on the driver and before anything starts.
 
     Returns:
@@ -39,8 +37,6 @@ def check_usable(job: TrainJob) -> dict[str, Any]:
     Raises:
         DatasetError: When it cannot.
     """
-    from w2v2_ray.engine.tasks.finetuning_setup import census
-
     censuses = {}
     for name, refs in (("train", job.data.train), ("validation", job.data.validation)):
         if not refs:
