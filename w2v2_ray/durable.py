@@ -1,4 +1,4 @@
-"""Making sure that what was written is on the disk: the step between writing and renaming."""
+"""Making sure that what was written is on the disk: whole files or none, flushed before they are renamed."""
 
 from __future__ import annotations
 
@@ -17,3 +17,19 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small UTF-8 file so that it is there whole or not at all; an earlier one stays until then.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)

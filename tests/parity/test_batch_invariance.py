@@ -21,14 +21,14 @@ HOURGLASS = PLAIN | {"hourglass": {"pre_layers": 1, "middle_layers": 1, "post_la
 PRE_NORM = PLAIN | {"norm_first": True}
 
 
-def recogniser(encoder: dict, large: bool) -> Recogniser:
+def recogniser(encoder: dict, large: bool, gain: float = 20.0) -> Recogniser:
     channels = [[32, 10, 5], [32, 3, 2], [32, 3, 2], [32, 3, 2], [32, 3, 2], [32, 2, 2], [32, 2, 2]]
     features = {"conv_layers": channels, "norm": "layer_norm" if large else "group_norm", "bias": large}
     spec = ModelSpec.model_validate({"encoder": encoder, "feature_encoder": features, "normalize_waveform": large})
     torch.manual_seed(3)
     model = build_ctc_model(spec, len(VOCABULARY))
     with torch.no_grad():
-        model.head.weight.mul_(20.0)  # So that symbols are heard, and change from frame to frame.
+        model.head.weight.mul_(gain)  # So that symbols are heard, and change from frame to frame.
     loaded = LoadedModel(spec, "ctc", dict(model.state_dict()), VOCABULARY, source="random weights")
     return Recogniser(loaded, TextSpec(), torch.device("cpu"))
 
@@ -56,6 +56,15 @@ def test_noise_of_any_length_is_heard_the_same_in_any_company(encoder, large):
     lengths = rng.integers(800, 40_000, 16)
     waveforms = [(rng.normal(0, 3_000, n) * np.sin(np.arange(n) / 900)).astype(np.int16) for n in lengths]
     invariant(recogniser(encoder, large), waveforms)
+
+
+@MODELS
+def test_log_probs_of_batch_1_and_16_are_within_1e_5(encoder, large):
+    rng = np.random.default_rng(2)
+    waveforms = [rng.normal(0, 3_000, n).astype(np.int16) for n in rng.integers(800, 40_000, 16)]
+    model = recogniser(encoder, large, gain=1.0)
+    for waveform, together in zip(waveforms, model.log_probs(waveforms), strict=True):
+        np.testing.assert_allclose(together, model.log_probs([waveform])[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.shared

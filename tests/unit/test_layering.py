@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "data": {"errors", "durable", "spec"},
     "model": {"errors", "durable", "spec"},
     "engine": {"errors", "durable", "spec", "data", "model"},
-    "orchestration": {"errors", "spec", "data", "model", "engine"},
+    "orchestration": {"errors", "durable", "spec", "data", "model", "engine"},
     "evaluation": {"errors", "spec", "data", "model", "engine"},
     "tune": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation"},
     "cli": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune"},

@@ -121,11 +121,12 @@ class _Writer:
     def write(self, transcript: Transcript) -> None:
         """Write one, or keep it for the file of all."""
         from w2v2_ray.evaluation.transcript_formats import render
-        from w2v2_ray.model.interop.files import write_text
+        from w2v2_ray.model.interop.files import new_file
 
         text = render(transcript, self._wanted.value, self._detail.value)
         if self._folder is not None:
-            write_text(self._folder / self._name(transcript.name), text)
+            with new_file(self._folder / self._name(transcript.name)) as temporary:
+                temporary.write_text(text, encoding="utf-8")
             return
         if self._wanted is FormatChoice.TEXT and self._several:
             text = f"{transcript.name}\t{text}"
@@ -135,16 +136,19 @@ class _Writer:
             self._texts.append(text)
 
     def close(self) -> None:
-        """Write the file of all, whole or not at all."""
-        from w2v2_ray.model.interop.files import write_text
+        """Write the file of all, whole or not at all: an earlier one stays when nothing could be transcribed."""
+        from w2v2_ray.model.interop.files import new_file
 
-        if self._file is not None and self._folder is None:
-            write_text(self._file, "".join(self._texts))
+        if self._file is not None and self._folder is None and self._texts:
+            with new_file(self._file) as temporary:
+                temporary.write_text("".join(self._texts), encoding="utf-8")
 
     def _name(self, source: str) -> str:
         """A file name for a source; two sources of one name get a number."""
+        from w2v2_ray.evaluation.transcript_formats import base_name
+
         suffix = {"text": "txt"}.get(self._wanted.value, self._wanted.value)
-        stem = Path(source).stem or "audio"
+        stem = base_name(source)
         name, number = f"{stem}.{suffix}", 1
         while name in self._used:
             number += 1

@@ -27,6 +27,7 @@ from w2v2_ray.errors import AudioError
 
 _RATES_HZ = (1_000, 384_000)
 _MAX_CHANNELS = 64
+_UNKNOWN_FRAMES = 1 << 60  # libsndfile's count for a FLAC file that was written to a pipe is 2^63 - 1
 _UNKNOWN_RIFF_BYTES = 0x7FFF_F000  # programs that write WAV to a pipe put this or more as the size
 _OGG_TAIL_BYTES = 65_536  # a page is at most 65 307 bytes
 _OGG_LAST_PAGE = 0x04
@@ -121,6 +122,18 @@ def load_speech(
     return samples
 
 
+class _StraightFile(soundfile.SoundFile):
+    """Reads on without seeking.
+
+    soundfile seeks after every read to where it is already. In an MP3 file that drops what the decoder carries from
+    frame to frame, so the next read begins with a click; in a damaged Ogg file it hides that audio is missing.
+    """
+
+    def seekable(self) -> bool:
+        """False, which is all that keeps `read` from seeking; `seek` works all the same."""
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a file after looking at what libsndfile would forgive."""
@@ -136,7 +149,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     except OSError as error:
         raise reject(RejectReason.UNREADABLE, error.strerror or str(error)) from error
     try:
-        file = soundfile.SoundFile(path)
+        file = _StraightFile(path)
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         why = getattr(error, "error_string", str(error))
         raise reject(RejectReason.WRONG_HEADER, f"not audio that libsndfile knows ({why})") from error
@@ -147,6 +160,11 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             )
         if file.frames <= 0:
             raise reject(RejectReason.EMPTY, "the header says 0 samples")
+        if file.frames >= _UNKNOWN_FRAMES:
+            raise reject(
+                RejectReason.WRONG_HEADER,
+                "the header does not say how many samples there are (written to a pipe?); convert the file once more",
+            )
         yield file
 
 
@@ -170,11 +188,14 @@ def _window(file: soundfile.SoundFile, excerpt: Excerpt) -> tuple[int, int]:
     return start, wanted
 
 
-def _read(file: soundfile.SoundFile, start: int, wanted: int) -> _Mono:
-    """Decode frames: int16 where the file holds just that, so that nothing is rounded; float32 otherwise."""
+def _read(file: soundfile.SoundFile, start: int | None, wanted: int) -> _Mono:
+    """Decode frames: int16 where the file holds just that, so that nothing is rounded; float32 otherwise.
+
+    Without `start` it goes on where the last call ended; that nothing is left is no error then.
+    """
     exact = file.subtype == "PCM_16" and file.channels == 1
     try:
-        if start:
+        if start is not None and file.tell() != start:
             file.seek(start)
         decoded = file.read(wanted, dtype="int16" if exact else "float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as error:
@@ -186,7 +207,7 @@ def _read(file: soundfile.SoundFile, start: int, wanted: int) -> _Mono:
     slack = _MP3_SLACK_FRAMES if file.format in ("MP3", "MPEG") else 0
     if len(decoded) + slack < wanted:
         raise reject(RejectReason.TRUNCATED, f"{wanted} samples expected, {len(decoded)} decoded")
-    if len(decoded) == 0:
+    if len(decoded) == 0 and start is not None:
         raise reject(RejectReason.EMPTY, "no samples")
     mono: _Mono = decoded[:, 0]
     if exact:
@@ -261,12 +282,16 @@ class SpeechFile:
     def __init__(self, file: soundfile.SoundFile) -> None:
         self._file = file
         self._rate_hz: int = file.samplerate
+        self._kept_from = 0
+        self._kept: _Mono | None = None
         self.num_samples = -(-file.frames * SAMPLE_RATE // self._rate_hz)
 
     def read(self, start: int, count: int) -> Samples:
         """Samples `start` to `start + count` at 16 kHz, the same whatever pieces the file is read in.
 
-        Another rate is resampled with some audio on both sides, from a place that both rates have a sample at.
+        Another rate is resampled with some audio on both sides, from a place that both rates have a sample at. A piece
+        that overlaps the one before is read on from there: to seek is slow and inexact in some MP3 files, and jumps
+        over damage.
 
         Raises:
             AudioError: The file cannot be decoded that far.
@@ -276,10 +301,23 @@ class SpeechFile:
         context = 0 if rate_hz == SAMPLE_RATE else rate_hz
         first = max(0, start * rate_hz // SAMPLE_RATE - context) // grid * grid
         last = min(self._file.frames, -(-(start + count) * rate_hz // SAMPLE_RATE) + context)
-        self._file.seek(first)
-        samples = _to_int16(_read(self._file, first, last - first), rate_hz)
+        samples = _to_int16(self._frames(first, last), rate_hz)
         offset = start - first * SAMPLE_RATE // rate_hz
         return samples[offset : offset + count]
+
+    def _frames(self, first: int, last: int) -> _Mono:
+        """Frames at the file's own rate; they are kept for the next piece."""
+        kept_to = self._kept_from + len(self._kept) if self._kept is not None else 0
+        if self._kept is None or not self._kept_from <= first <= kept_to:
+            frames = _read(self._file, first, last - first)
+        else:
+            frames = self._kept[first - self._kept_from : last - self._kept_from]
+            if last > kept_to:
+                frames = np.concatenate([frames, _read(self._file, None, last - kept_to)])
+            else:
+                return frames
+        self._kept_from, self._kept = first, frames
+        return frames
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from w2v2_ray.evaluation.measuring import PERCENTILES, Timing
 from w2v2_ray.evaluation.scoring import Errors, Scores
-from w2v2_ray.model.interop.files import write_text
+from w2v2_ray.model.interop.files import new_file
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> tuple[Path, ...]:
         "utterances.jsonl": "\n".join(lines),
     }
     for name, text in contents.items():
-        write_text(folder / name, text + "\n")
+        with new_file(folder / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     return tuple(folder / name for name in contents)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from w2v2_ray.data.sources import AUDIO_SUFFIXES
 from w2v2_ray.evaluation.hypothesis import Word
 from w2v2_ray.evaluation.transcription import Transcript
 
@@ -17,6 +18,7 @@ Detail = Literal["word", "character", "none"]
 _MAX_CUE_S = 6.0
 _MAX_CUE_CHARACTERS = 84  # two lines of 42, the usual limit of subtitles
 _PAUSE_S = 1.0
+_SUFFIXES = (*AUDIO_SUFFIXES, ".aif", ".aiff", ".au", ".caf", ".oga", ".opus", ".rf64", ".sph", ".w64")
 
 
 def render(transcript: Transcript, wanted: TranscriptFormat, detail: Detail = "word") -> str:
@@ -28,6 +30,12 @@ def render(transcript: Transcript, wanted: TranscriptFormat, detail: Detail = "w
     if wanted == "ctm":
         return "".join(line + "\n" for line in _ctm(transcript))
     return _subtitles(transcript, wanted)
+
+
+def base_name(source: str) -> str:
+    """A source's name without folders and the suffix of audio; `talk.part1` of a dataset keeps all of it."""
+    path = Path(source)
+    return (path.stem if path.suffix.lower() in _SUFFIXES else path.name) or "audio"
 
 
 def _as_dict(transcript: Transcript, detail: Detail) -> dict[str, Any]:
@@ -63,7 +71,7 @@ def _span(start_frame: int, end_frame: int, frame_s: float) -> dict[str, Any]:
 
 def _ctm(transcript: Transcript) -> Iterator[str]:
     """NIST's time-marked conversation format: file, channel, start, duration, word, confidence."""
-    name = Path(transcript.name).stem.replace(" ", "_")
+    name = base_name(transcript.name).replace(" ", "_")
     for word in transcript.hypothesis.words:
         start_s = word.start_frame * transcript.frame_s
         length_s = (word.end_frame - word.start_frame) * transcript.frame_s

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.errors import AudioError
+from w2v2_ray.errors import UserError
 from w2v2_ray.evaluation.hypothesis import Decoder, FloatArray, Hypothesis
 from w2v2_ray.evaluation.windows import Window, plan_windows
 
@@ -145,7 +145,7 @@ def transcribe(
                     work.missing += 1
                     if len(batch) == batch_size:
                         compute()
-        except AudioError as error:
+        except UserError as error:
             work.failure = error.message
         queue.append(work)
         yield from finished()

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
+from w2v2_ray.durable import write_text
 from w2v2_ray.engine.checkpoint.files import check_identity, list_checkpoints, read_manifest
-from w2v2_ray.engine.run_folder import RunFolder, read_lines, write_text
+from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.tasks.setup import check_usable
 from w2v2_ray.engine.tasks.start import resolve
 from w2v2_ray.engine.trainer import run_identity

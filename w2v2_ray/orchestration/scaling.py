@@ -19,8 +19,8 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
     TrainAutoscalingCoordinatorClient,
 )
 
+from w2v2_ray.durable import write_text
 from w2v2_ray.engine.checkpoint.files import list_states
-from w2v2_ray.engine.run_folder import write_text
 from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
 
 REQUEST_FILE = ".snapshot-wanted"

@@ -10,7 +10,8 @@ from typing import Any
 import ray.train
 import torch.distributed as dist
 
-from w2v2_ray.engine.run_folder import RunFolder, write_text
+from w2v2_ray.durable import write_text
+from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.session import start_session
 from w2v2_ray.engine.trainer import NoHooks
 from w2v2_ray.errors import W2v2RayError

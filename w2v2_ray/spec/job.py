@@ -159,6 +159,20 @@ class TrainJob(Job):
                 ("elastic.max_workers", "batch.concat", "batch.sub_batches_per_update"),
             )
 
+    def advice(self) -> Iterator[Finding]:
+        """Where the result depends a little on the number of workers."""
+        engine, elastic = self.engine, self.elastic
+        # Of two neighbours above 2 one is no power of two.
+        sizes = [elastic.max_workers, elastic.max_workers - 1] if elastic.min_workers < elastic.max_workers else []
+        odd = next((size for size in sizes if size & (size - 1)), None)
+        if engine.zero_stage == 3 and engine.precision != "fp32" and odd is not None:
+            yield Finding(
+                f"engine.zero_stage: 3 with precision: {engine.precision} divides gradients by the number of workers; "
+                f"by one such as {odd}, no power of two, that rounds, and losses depend on it in the fifth digit: use "
+                "zero_stage: 1 or 2 where the model fits, or a fixed number of workers",
+                ("engine.zero_stage", "engine.precision", "elastic.max_workers"),
+            )
+
 
 class PretrainJob(TrainJob):
     """Self-supervised pre-training (wav2vec 2.0, section 3). The defaults are the published Base recipe."""
@@ -190,6 +204,7 @@ class PretrainJob(TrainJob):
 
     def advice(self) -> Iterator[Finding]:
         """Too little audio in an update (reference section 4)."""
+        yield from super().advice()
         sizes = [dim for dim in PUBLISHED_AUDIO_S_PER_UPDATE if dim <= self.model.encoder.dim]
         published_s = PUBLISHED_AUDIO_S_PER_UPDATE[max(sizes)] if sizes else 0.0
         if self.audio_s_per_update < published_s:

@@ -142,3 +142,45 @@ def test_a_vocabulary_of_another_size_is_refused(model, audio, tmp_path):
     result = run(model, audio, "--vocabulary", path)
     assert result.exit_code == 2
     assert "3 symbols for 14 outputs" in result.stderr
+
+
+@pytest.mark.parametrize("wanted", ["text", "jsonl", "ctm"])
+def test_nothing_is_written_when_nothing_could_be_transcribed(model, tmp_path, wanted):
+    (tmp_path / "bad.wav").touch()
+    out = tmp_path / "out" / "all.txt"
+    result = run(model, tmp_path / "bad.wav", "--format", wanted, "--out", out)
+    assert result.exit_code == 2
+    assert not out.exists()
+
+
+def test_a_bad_file_leaves_the_files_of_the_others_and_none_of_its_own(model, audio, tmp_path):
+    content = (audio / "a.flac").read_bytes()
+    (audio / "cut.flac").write_bytes(content[: len(content) // 2])
+    out = tmp_path / "out"
+    result = run(model, audio, "--out", out)
+    assert result.exit_code == 2
+    assert "cut.flac: truncated" in result.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_two_inputs_of_one_name_get_a_file_each(model, audio, tmp_path):
+    out = tmp_path / "out"
+    (audio / "deep" / "a.wav").write_bytes((audio / "deep" / "b.wav").read_bytes())
+    assert run(model, audio, "--out", out).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.txt", "a~2.txt", "b.txt", "c.txt"]
+
+
+def test_the_transcript_of_a_short_file_does_not_depend_on_the_window(model, audio):
+    outputs = {run(model, audio, "--window-s", w, "--overlap-s", o).stdout for w, o in ((3, 1), (15, 3), (30, 10))}
+    assert len(outputs) == 1
+
+
+def test_ctm_is_read_back(model, audio):
+    lines = run(model, audio, "--format", "ctm").stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"a", "b", "c"}
+    for line in lines:
+        _, channel, start_s, length_s, word, confidence = line.split()
+        assert channel == "1"
+        assert 0 <= float(start_s) < float(start_s) + float(length_s) <= 2.1
+        assert word.isalpha()
+        assert 0 < float(confidence) <= 1

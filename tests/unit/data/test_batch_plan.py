@@ -15,7 +15,9 @@ from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.errors import DatasetError
 
 
-def make_plan(lengths, *, concat=1, seed=1, max_tokens=1000, size_multiple=8, min_samples=10, max_samples=400):
+def make_plan(
+    lengths, *, concat=1, seed=1, max_tokens=1000, size_multiple=8, min_samples=10, max_samples=400, usable=None
+):
     return BatchPlan(
         np.asarray(lengths),
         max_tokens=max_tokens,
@@ -24,6 +26,7 @@ def make_plan(lengths, *, concat=1, seed=1, max_tokens=1000, size_multiple=8, mi
         min_samples=min_samples,
         max_samples=max_samples,
         streams=RandomStreams(seed),
+        usable=usable,
     )
 
 
@@ -118,6 +121,50 @@ def test_neighbours_in_length_share_a_micro_batch():
     kept = sum(sum(b.sub_batch_sizes) * b.crop_samples for b in batches)
     whole = sum(int(lengths[np.concatenate(b.utterances)].sum()) for b in batches)
     assert kept > 0.9 * whole
+
+
+@given(
+    utterances=st.lists(st.tuples(st.integers(1, 400), st.booleans()), min_size=1, max_size=120).filter(
+        lambda drawn: any(length >= 10 and usable for length, usable in drawn)
+    ),
+    concat=st.integers(1, 7),
+)
+@settings(max_examples=100, deadline=None)
+def test_usable_utterances_alone_are_used_and_each_once_per_epoch(utterances, concat):
+    lengths, usable = (np.asarray(column) for column in zip(*utterances, strict=True))
+    plan = make_plan(lengths, concat=concat, usable=usable)
+    used: Counter[tuple[int, int]] = Counter()
+    for index in range(-(-plan.sub_batches_per_epoch * 2 // concat)):
+        batch = plan.micro_batch(index)
+        for epoch, part in zip(batch.epochs, batch.utterances, strict=True):
+            used.update((epoch, int(u)) for u in part)
+    wanted = np.flatnonzero(usable & (lengths >= 10)).tolist()
+    assert plan.utterances_per_epoch == len(wanted)
+    assert {key: n for key, n in used.items() if key[0] < 2} == {(e, u): 1 for e in range(2) for u in wanted}
+
+
+@given(
+    lengths=st.lists(st.integers(10, 400), min_size=1, max_size=120),
+    concat=st.integers(1, 7),
+    multiple=st.sampled_from([1, 8]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_micro_batch_is_padded_to_its_longest_and_cropped_to_its_shortest(lengths, concat, multiple):
+    plan = make_plan(lengths, concat=concat, size_multiple=multiple)
+    for index in range(-(-plan.sub_batches_per_epoch * 2 // concat)):
+        batch = plan.micro_batch(index)
+        members = [lengths[u] for u in np.concatenate(batch.utterances)]
+        assert (batch.padded_samples, batch.crop_samples) == (max(members), min(members))
+        # Padded, each sub-batch is within what the device was planned for.
+        assert all(len(part) * max(lengths[u] for u in part) <= 1000 for part in batch.utterances)
+
+
+def test_a_mask_that_leaves_all_in_changes_no_draw():
+    lengths = np.random.default_rng(0).integers(50, 400, 300)
+    bare, masked = make_plan(lengths, concat=3), make_plan(lengths, concat=3, usable=np.ones(300, dtype=np.bool_))
+    for index in range(2 * bare.sub_batches_per_epoch // 3):
+        one, other = bare.micro_batch(index), masked.micro_batch(index)
+        assert [part.tolist() for part in one.utterances] == [part.tolist() for part in other.utterances]
 
 
 def test_a_dataset_of_short_utterances_is_refused_with_the_remedy():

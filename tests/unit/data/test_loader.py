@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from w2v2_ray.data.batch_plan import BatchPlan
-from w2v2_ray.data.loader import CropLoader, Prefetcher
+from w2v2_ray.data.loader import CropLoader, PaddedLoader, Prefetcher
 from w2v2_ray.data.random_streams import RandomStreams
 
 
@@ -62,6 +62,26 @@ def test_crops_do_not_depend_on_who_loads_when():
         or (first.load(i).waveform != other.load(i).waveform).any()
         for i in range(6)
     )
+
+
+def test_a_padded_micro_batch_holds_its_utterances_whole_and_zeros_after_them():
+    _, plan, source = make_loader()
+    # Ramps start anew at 1, so that no sample is the zero of the padding.
+    source.crop = lambda index, start, count: np.arange(start + 1, start + 1 + count, dtype=np.int16)
+    source.num_samples = np.minimum(source.num_samples, 80)
+    loader = PaddedLoader(source, plan)
+    unequal = 0
+    for index in range(10):
+        batch = loader.load(index)
+        members = np.concatenate(plan.micro_batch(index).utterances)
+        assert batch.lengths.tolist() == source.num_samples[members].tolist()
+        assert batch.waveform.dtype == np.int16
+        assert batch.waveform.shape == (len(members), batch.lengths.max())
+        for row, length in zip(batch.waveform, batch.lengths, strict=True):
+            assert row[:length].tolist() == list(range(1, length + 1))
+            assert not row[length:].any()
+        unequal += len(set(batch.lengths.tolist())) > 1
+    assert unequal
 
 
 def test_prefetching_keeps_order_and_bounds_what_is_in_flight():

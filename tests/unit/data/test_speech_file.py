@@ -47,3 +47,76 @@ def test_an_empty_file_is_refused_by_name_of_the_reason(tmp_path):
     path.touch()
     with pytest.raises(AudioError, match="empty: the file has 0 bytes"), open_speech(path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "channels"),
+    [("a.wav", 8_000, 2), ("a.flac", 44_100, 1), ("a.wav", 16_000, 1), ("a.ogg", 22_050, 1), ("a.mp3", 44_100, 2)],
+)
+def test_overlapping_pieces_in_order_are_the_whole(tmp_path, name, rate_hz, channels):
+    path = tmp_path / name
+    write(path, rate_hz, 9.1, channels)
+    whole = load_speech(path)
+    with open_speech(path) as file:
+        for start in range(0, file.num_samples, 24_000):
+            piece = file.read(start, min(32_000, file.num_samples - start))
+            expected = whole[start : start + 32_000]
+            assert len(piece) == len(expected)
+            assert np.abs(piece.astype(int) - expected).max() <= 1
+
+
+def test_what_is_read_again_is_the_same(tmp_path):
+    path = tmp_path / "a.wav"
+    write(path, 8_000, 4.0)
+    with open_speech(path) as file:
+        whole = file.read(0, file.num_samples)
+        np.testing.assert_array_equal(file.read(16_000, 8_000), whole[16_000:24_000])
+        np.testing.assert_array_equal(file.read(0, 8_000), whole[:8_000])
+
+
+def test_only_the_last_piece_is_kept(tmp_path):
+    path = tmp_path / "a.wav"
+    write(path, 8_000, 120.0)
+    with open_speech(path) as file:
+        for start in range(0, file.num_samples, 32_000):
+            file.read(start, 48_000)
+            assert file._kept is not None
+            assert len(file._kept) <= (3 + 2 + 1) * 8_000
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+def test_damage_in_a_later_piece_is_found_there(tmp_path, damage):
+    path = tmp_path / "a.flac"
+    write(path, 16_000, 20.0)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    rest = b"" if damage == "cut" else bytes(3_000) + content[middle + 3_000 :]
+    path.write_bytes(content[:middle] + rest)
+    with open_speech(path) as file:
+        file.read(0, 32_000)
+        with pytest.raises(AudioError, match="truncated" if damage == "cut" else "unreadable"):
+            [file.read(start, 32_000) for start in range(24_000, file.num_samples, 24_000)]
+
+
+def test_a_flac_that_does_not_say_its_length_is_refused(tmp_path):
+    path = tmp_path / "piped.flac"
+    write(path, 16_000, 1.0)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of the stream's length; 0 means unknown
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="does not say how many samples"):
+        load_speech(path)
+    with pytest.raises(AudioError, match="does not say how many samples"), open_speech(path):
+        pass
+
+
+def test_audio_missing_from_the_middle_of_an_ogg_is_noticed(tmp_path):
+    path = tmp_path / "a.ogg"
+    write(path, 16_000, 60.0)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3_000] = np.random.default_rng(0).bytes(3_000)
+    path.write_bytes(content)
+    with open_speech(path) as file, pytest.raises(AudioError, match="truncated"):
+        [file.read(start, 32_000) for start in range(0, file.num_samples, 24_000)]

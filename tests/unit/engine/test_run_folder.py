@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from w2v2_ray.engine.run_folder import RunFolder, append_line, keep_lines, read_lines, write_text
+from w2v2_ray.durable import write_text
+from w2v2_ray.engine.run_folder import RunFolder, append_line, keep_lines, read_lines
 from w2v2_ray.errors import StorageError
 
 

@@ -6,7 +6,7 @@ import pysubs2
 import pytest
 
 from w2v2_ray.evaluation.hypothesis import Character, Hypothesis, Word
-from w2v2_ray.evaluation.transcript_formats import cues, render
+from w2v2_ray.evaluation.transcript_formats import base_name, cues, render
 from w2v2_ray.evaluation.transcription import Transcript
 
 
@@ -77,3 +77,17 @@ def test_silence_has_no_words_in_any_format():
     assert render(silent, "text") == "\n"
     assert render(silent, "ctm") == ""
     assert json.loads(render(silent, "jsonl"))["words"] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("folder/talk.WAV", "talk"),
+        ("talk.opus", "talk"),
+        ("84-121123-0000", "84-121123-0000"),
+        ("fsh_1.part2", "fsh_1.part2"),
+        ("fsh_1.part2@1500ms", "fsh_1.part2@1500ms"),
+    ],
+)
+def test_only_the_suffix_of_audio_is_cut_off_a_name(source, expected):
+    assert base_name(source) == expected

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
+import soundfile
 
-from w2v2_ray.errors import AudioError
+from w2v2_ray.data.audio import open_speech
+from w2v2_ray.errors import AudioError, DatasetError
 from w2v2_ray.evaluation.greedy import GreedyDecoder
 from w2v2_ray.evaluation.transcription import Failure, Source, Transcript, transcribe
 from w2v2_ray.spec.model import FeatureEncoderSpec
@@ -117,3 +120,50 @@ def test_too_little_audio_for_a_frame_says_nothing():
     (result,) = run([source("none", Said(0, ear))], ear)
     assert result.hypothesis.text == ""
     assert result.duration_s == 0.0
+
+
+def test_damaged_data_of_a_dataset_is_reported_and_the_others_are_transcribed():
+    @contextmanager
+    def damaged():
+        raise DatasetError("shard-00001.arrow: altered")
+        yield
+
+    ear = Ear()
+    bad, good = run([Source("bad", damaged), source("good", Said(4, ear))], ear)
+    assert bad == Failure("bad", "shard-00001.arrow: altered")
+    assert len(good.hypothesis.words) == 4
+
+
+class BeepEar(Ear):
+    """Hears a beep as an A and what is silent after it as the end of a word."""
+
+    def log_probs(self, waveforms):
+        results = []
+        for waveform in waveforms:
+            num_frames = self.num_frames(len(waveform))
+            loud = np.abs(waveform[: num_frames * STRIDE].reshape(-1, STRIDE).astype(int)).mean(1) > 1_000
+            outputs = np.where(loud, VOCABULARY.index("A"), VOCABULARY.index("|"))
+            log_probs = np.full((num_frames, len(VOCABULARY)), -20.0, dtype=np.float32)
+            log_probs[np.arange(num_frames), outputs] = 0.0
+            results.append(log_probs)
+        return results
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(8_000, 2), (11_025, 1)])
+def test_beeps_of_a_ten_minute_file_are_heard_once_and_when_they_sound(tmp_path, rate_hz, channels):
+    path = tmp_path / "long.flac"
+    starts_s = np.cumsum(np.random.default_rng(5).uniform(0.5, 3.0, 400))
+    starts_s = starts_s[starts_s < 599]
+    time_s = np.arange(600 * rate_hz) / rate_hz
+    since_s = time_s - starts_s[np.maximum(np.searchsorted(starts_s, time_s, side="right") - 1, 0)]
+    beeps = np.where((since_s >= 0) & (since_s < 0.3), 0.4 * np.sin(2 * np.pi * 440 * time_s), 0.0)
+    soundfile.write(path, np.stack([beeps] * channels, axis=1), rate_hz)
+
+    (result,) = run([Source("long", partial(open_speech, path))], BeepEar(), window_s=15.0, overlap_s=3.0)
+
+    assert result.duration_s == pytest.approx(600.0)
+    words = result.hypothesis.words
+    assert len(words) == len(starts_s) > 250
+    for word, start_s in zip(words, starts_s, strict=True):
+        assert abs(word.start_frame * 0.02 - start_s) <= 0.04
+        assert abs(word.end_frame * 0.02 - start_s - 0.3) <= 0.04

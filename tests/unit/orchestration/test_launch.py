@@ -10,9 +10,10 @@ import pytest
 
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
+from w2v2_ray.durable import write_text
 from w2v2_ray.engine.checkpoint.files import CheckpointManifest
 from w2v2_ray.engine.checkpoint.store import CheckpointStore
-from w2v2_ray.engine.run_folder import RunFolder, append_line, read_lines, write_text
+from w2v2_ray.engine.run_folder import RunFolder, append_line, read_lines
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, DatasetError, StorageError, UserError
 from w2v2_ray.orchestration import launch as launching

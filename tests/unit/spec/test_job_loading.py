@@ -176,6 +176,29 @@ def test_too_little_audio_in_an_update_is_advised_against_with_its_place():
     assert "6.66" in warning.message
 
 
+ZERO_3 = "batch: {sub_batches_per_update: 64}\nengine: {zero_stage: 3, precision: PRECISION}\nelastic: {WORKERS}\n"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("workers", "odd"),
+    [
+        ("min_workers: 1, max_workers: 2", None),
+        ("min_workers: 2, max_workers: 3", 3),
+        ("min_workers: 1, max_workers: 4", 3),
+        ("min_workers: 3, max_workers: 3", None),
+    ],
+)
+def test_zero_3_is_advised_against_where_it_would_tell_the_number_of_workers(precision, workers, odd):
+    text = GOOD + ZERO_3.replace("PRECISION", precision).replace("WORKERS", workers)
+    warnings = [str(warning) for warning in load_job_text(text, "job.yaml").warnings if "zero_stage" in str(warning)]
+    if odd is None or precision == "fp32":
+        assert warnings == []
+    else:
+        (warning,) = warnings
+        assert f"by one such as {odd}," in warning
+
+
 @pytest.mark.parametrize("preset", ["base", "large", "tiny"])
 def test_presets_give_no_advice(preset):
     assert load_job_text(GOOD + f"preset: {preset}\n", "job.yaml").warnings == ()

@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from w2v2_ray.engine.run_folder import write_text
+from w2v2_ray.durable import write_text
 
 ATTEMPT_FILE = ".attempt.json"
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from w2v2_ray.durable import sync
+from w2v2_ray.durable import sync, write_text
 from w2v2_ray.engine.checkpoint.fence import SupersededError
 from w2v2_ray.engine.checkpoint.files import (
     MANIFEST,
@@ -28,7 +28,6 @@ from w2v2_ray.engine.checkpoint.files import (
     sha256_of,
     update_of,
 )
-from w2v2_ray.engine.run_folder import write_text
 from w2v2_ray.errors import RunFailedError
 from w2v2_ray.spec.job import CheckpointSpec
 

@@ -14,8 +14,9 @@ import torch
 
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer, build_vocabulary
+from w2v2_ray.durable import write_text
 from w2v2_ray.engine.model_source import load_any
-from w2v2_ray.engine.run_folder import RunFolder, write_text
+from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.tasks.data import open_data
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.factory import build_ctc_model

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from w2v2_ray.durable import write_text
 from w2v2_ray.engine.distributed import broadcast_object
-from w2v2_ray.engine.run_folder import write_text
 from w2v2_ray.engine.watch.interventions import Interventions
 from w2v2_ray.engine.watch.watchdog import Verdict, Watchdog
 from w2v2_ray.errors import CheckpointError, RunFailedError

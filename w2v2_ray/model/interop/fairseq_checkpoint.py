@@ -14,7 +14,7 @@ from w2v2_ray.model.interop import vocabulary
 from w2v2_ray.model.interop.architecture import count_codebooks, infer_spec
 from w2v2_ray.model.interop.fairseq_names import from_fairseq, to_fairseq
 from w2v2_ray.model.interop.fairseq_options import hints_from, loss_from, options_of, read_options
-from w2v2_ray.model.interop.files import new_file, write_text
+from w2v2_ray.model.interop.files import new_file
 from w2v2_ray.model.interop.loaded_model import MASK_EMBEDDING, LoadedModel, check_model, kind_of
 from w2v2_ray.model.interop.safe_pickle import Inert, load_pickled
 from w2v2_ray.model.interop.weights_file import as_state_dict
@@ -208,5 +208,6 @@ def _write(content: dict[str, Any], path: Path, text: str | None) -> tuple[Path,
     if text is None:
         return (path,)
     beside = path.with_name(DICTIONARY)
-    write_text(beside, text)
+    with new_file(beside) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path, beside

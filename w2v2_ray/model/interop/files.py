@@ -67,13 +67,3 @@ def new_file(path: Path) -> Iterator[Path]:
         raise StorageError(f"{path}: writing failed ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all.
-
-    Raises:
-        StorageError: When it cannot be written.
-    """
-    with new_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from w2v2_ray.errors import CheckpointError, MissingExtraError
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.hourglass import HourglassStack, LinearShorten, LinearUpsample
-from w2v2_ray.model.interop.files import new_file, write_text
+from w2v2_ray.model.interop.files import new_file
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 
 INPUTS = ("waveform", "lengths")
@@ -198,5 +198,6 @@ def _write_vocabulary(model: LoadedModel, path: Path) -> tuple[Path, ...]:
     if model.vocabulary is None:
         return ()
     beside = path.with_name(f"{path.stem}.vocab.json")
-    write_text(beside, json.dumps(list(model.vocabulary), ensure_ascii=False, indent=0) + "\n")
+    with new_file(beside) as temporary:
+        temporary.write_text(json.dumps(list(model.vocabulary), ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
     return (beside,)

@@ -11,7 +11,7 @@ import torch
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop import vocabulary
 from w2v2_ray.model.interop.architecture import Hints, infer_spec
-from w2v2_ray.model.interop.files import new_file, write_text
+from w2v2_ray.model.interop.files import new_file
 from w2v2_ray.model.interop.loaded_model import MASK_EMBEDDING, LoadedModel, check_model, kind_of
 from w2v2_ray.model.interop.module_names import TORCHAUDIO, from_modules, to_modules
 from w2v2_ray.model.interop.weights_file import as_state_dict, read_state_dict
@@ -140,5 +140,6 @@ def export_torchaudio(model: LoadedModel, path: Path) -> tuple[Path, ...]:
         beside["labels"] = list(model.vocabulary)
     with new_file(path) as temporary:
         torch.save(to_modules(model.state, TORCHAUDIO), temporary)
-    write_text(arguments_path(path), json.dumps(beside, indent=2, ensure_ascii=False) + "\n")
+    with new_file(arguments_path(path)) as temporary:
+        temporary.write_text(json.dumps(beside, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path, arguments_path(path)

@@ -1,0 +1,145 @@
+"""Real Ray runs in which memory runs out in one worker, and in which the storage is away for a while."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.orchestration.launch import launch
+from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.loading import dump_job
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from elastic_cluster import Driver, LocalCluster, RunWatch
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+
+SNAPSHOTS = {
+    "data.validation": [],
+    "checkpoint.every_updates": 100,
+    "checkpoint.snapshot_updates": 5,
+    "checkpoint.snapshot_s": 0.5,
+}
+
+
+def assert_every_update_and_utterance_once(run: RunFolder, updates: int) -> None:
+    assert [record["update"] for record in read_lines(run.metrics)] == list(range(1, updates + 1))
+    used: dict[int, Counter[str]] = {}
+    for record in read_lines(run.samples):
+        used[record["epoch"]] = used.get(record["epoch"], Counter()) + Counter(record["utterances"])
+    finished = sorted(used)[:-1]
+    assert len(finished) >= 2
+    for epoch in finished:
+        assert used[epoch] == Counter(f"{number:02d}" for number in range(2, 36)), epoch
+
+
+def events_of(run: RunFolder, name: str) -> list[dict[str, Any]]:
+    return [event for event in read_lines(run.events) if event["event"] == name]
+
+
+def out_of_memory(limit: str):
+    """What each worker runs, except that memory runs out in one of them: for a tensor, then for Python."""
+
+    def train_worker(config: dict[str, Any]) -> None:
+        import resource
+        from pathlib import Path
+
+        import ray.train
+        import torch
+
+        from w2v2_ray.engine.training_engine import TrainingEngine
+        from w2v2_ray.orchestration.worker import train_worker as honest
+
+        rank = ray.train.get_context().get_world_rank()
+        step = TrainingEngine.update
+        taken = 0
+
+        def exhaust(past: Path) -> None:
+            past.touch()
+            if limit == "tensor":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (in_use + 2**26, resource.RLIM_INFINITY))
+            try:
+                bytearray(2**30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+        def update(*given: Any, **named: Any) -> Any:
+            nonlocal taken
+            taken += 1
+            past = Path(config["run"]) / "memory-ran-out"
+            if rank == 1 and taken == 12 and not past.exists():
+                exhaust(past)
+            return step(*given, **named)
+
+        TrainingEngine.update = update  # type: ignore[method-assign]
+        try:
+            honest(config)
+        finally:
+            TrainingEngine.update = step  # type: ignore[method-assign]
+
+    return train_worker
+
+
+@pytest.mark.parametrize(("limit", "error"), [("tensor", "OutOfMemoryError"), ("process", "MemoryError")])
+def test_memory_that_runs_out_in_one_worker_costs_a_restart_and_is_told(
+    make_tiny_job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, error: str
+):
+    import ray
+
+    from w2v2_ray.orchestration import worker
+
+    job: PretrainJob = make_tiny_job(
+        tmp_path, {**SNAPSHOTS, "elastic.min_workers": 2, "elastic.max_workers": 2}, updates=30
+    )
+    monkeypatch.setattr(worker, "train_worker", out_of_memory(limit))
+    try:
+        summary = launch(job)
+    finally:
+        ray.shutdown()
+    run = RunFolder(summary.folder)
+    (event,) = events_of(run, "oom")
+    assert event["rank"] == 1
+    assert error in event["reason"]
+    assert events_of(run, "worker_lost") == []
+    (recovered,) = events_of(run, "recovered")
+    assert recovered["world_size"] == 2
+    assert_every_update_and_utterance_once(run, 30)
+
+
+def test_a_run_trains_on_while_its_storage_is_away_and_saves_when_it_is_back(make_tiny_job, tmp_path: Path):
+    """The run's folder is away for some seconds, while states are due and while Ray is reported to at update 100."""
+    updates = 400
+    job: PretrainJob = make_tiny_job(
+        tmp_path / "runs", {**SNAPSHOTS, "elastic.min_workers": 1, "elastic.max_workers": 1}, updates=updates
+    )
+    job_file = tmp_path / "job.yaml"
+    job_file.write_text(dump_job(job))
+    run, away = RunFolder(tmp_path / "runs" / job.name), tmp_path / "away"
+    cluster = LocalCluster(1)
+    driver = Driver(job_file, cluster.address)
+    watch = RunWatch(run, driver)
+    try:
+        watch.wait_for_update(60)
+        run.path.rename(away)
+        run.path.write_text("a mount that is gone")
+        left = RunWatch(RunFolder(away), driver)
+        left.wait_for_update(140)
+        run.path.unlink()
+        away.rename(run.path)
+        watch.wait_until_over(120)
+    finally:
+        driver.kill()
+        cluster.close()
+    assert events_of(run, "resume") == [], "no worker was restarted for it"
+    assert len(events_of(run, "start")) == 1
+    assert events_of(run, "checkpoint_failed") or events_of(run, "snapshot")
+    assert_every_update_and_utterance_once(run, updates)
+    assert (run.checkpoints / f"update-{updates:08d}").is_dir()
