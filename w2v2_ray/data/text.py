@@ -79,7 +79,7 @@ class Tokenizer:
             for position, part in enumerate(word.split(UNKNOWN)):
                 if position:
                     outputs.append(self._index[UNKNOWN])
-                outputs.extend(self._index[character] for character in part)
+                outputs.extend(map(self._index.__getitem__, part))
             outputs.append(delimiter)
         return np.asarray(outputs, dtype=np.int32)
 
