@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -202,7 +203,8 @@ def _fit(job: TrainJob, run: RunFolder) -> None:
         trainer.fit()
     except Exception as error:
         failure = _fatal_error(run.path / fatal)
-        run.event("failed", reason=(failure.message if failure else str(error))[:2000])
+        with contextlib.suppress(OSError):  # the storage may be why
+            run.event("failed", reason=(failure.message if failure else str(error))[:2000])
         if failure is not None:
             raise failure from None
         raise RunFailedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -94,7 +95,8 @@ class SnapshotRequest:
     def withdraw(self) -> None:
         """Ask no longer."""
         self._asked = None
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the storage may be away
+            self._path.unlink(missing_ok=True)
 
 
 class ElasticPolicy(ElasticScalingPolicy):

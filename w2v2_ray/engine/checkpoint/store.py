@@ -162,8 +162,9 @@ class CheckpointStore:
             future.exception()
         # Worker 0 cannot tell whether the others are still writing; the folder goes when its last share has gone.
         shutil.rmtree(pending.hidden / f"rank-{self._rank:05d}", ignore_errors=True)
-        (pending.hidden / f"rank-{self._rank:05d}.json").unlink(missing_ok=True)
+        # The storage may be away; training does not end of what is left lying about.
         with contextlib.suppress(OSError):
+            (pending.hidden / f"rank-{self._rank:05d}.json").unlink(missing_ok=True)
             pending.hidden.rmdir()
 
     def close(self) -> None:
