@@ -290,6 +290,21 @@ def test_a_failing_writer_surfaces_at_wait_and_leaves_earlier_checkpoints_intact
     store.close()
 
 
+def test_a_save_is_given_up_and_made_up_for_although_its_folder_went_away_and_came_back(folder: Path):
+    store = store_of(folder)
+    save(store, 2)
+    away = folder.rename(folder.with_name("away"))
+    folder.write_text("a mount that is gone")
+    store.save(manifest_of(4), writer())
+    assert "Not a directory" in (store.share_problem or "")
+    store.drop()
+    folder.unlink()
+    away.rename(folder)
+    save(store, 6)
+    store.close()
+    assert names(folder) == [2, 6]
+
+
 def test_a_failing_writer_surfaces_at_the_next_save_at_the_latest(folder: Path):
     store = store_of(folder)
 
