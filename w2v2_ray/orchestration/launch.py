@@ -150,12 +150,13 @@ def launch(
         write_text(run.spec, dump_job(job))
         run.event("launch", min_workers=job.elastic.min_workers, max_workers=job.elastic.max_workers)
         _train_with_ray(job, run, address)
-    return RunSummary(folder=run.path, updates=_last_update(run))
+    return RunSummary(folder=run.path, updates=_last_update(run, job.updates))
 
 
-def _last_update(run: RunFolder) -> int:
+def _last_update(run: RunFolder, wanted: int) -> int:
     """Where the run ended: at the spec's last update, or before when it stopped early."""
-    return max((int(event["update"]) for event in read_lines(run.events) if event["event"] == "end"), default=0)
+    ends = [int(event["update"]) for event in read_lines(run.events) if event["event"] == "end"]
+    return ends[-1] if ends else wanted
 
 
 def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
