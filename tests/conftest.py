@@ -66,6 +66,17 @@ TINY_JOB: dict[str, Any] = {
 }
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
 
+
+def _change(document: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Set fields by dotted path."""
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+
+
 TinyJob = Callable[..., "PretrainJob"]
 
 
@@ -136,12 +147,7 @@ def finetune_job(labelled_dataset: Path, tmp_path: Path) -> Callable[..., Finetu
         document["validation"] = {"every_updates": 3}
         document["masking"] = {"length_frames": 4, "channel_length": 8}
         document["regularisation"] = {"layer_drop": 0.3, "dropout": 0.1}
-        for path, value in {**(nested or {}), **changes}.items():
-            *parents, last = path.split(".")
-            place = document
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = value
+        _change(document, {**(nested or {}), **changes})
         return FinetuneJob.model_validate(document)
 
     return make
@@ -155,12 +161,7 @@ def make_tiny_job(tiny_dataset: Path, tiny_validation: Path) -> TinyJob:
     def make(storage: Path, nested: dict[str, Any] | None = None, **changes: Any) -> PretrainJob:
         document = deepcopy(TINY_JOB) | {"storage_path": str(storage)}
         document["data"] = {"train": str(tiny_dataset), "validation": str(tiny_validation)}
-        for path, value in {**(nested or {}), **changes}.items():
-            *parents, last = path.split(".")
-            place = document
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = value
+        _change(document, {**(nested or {}), **changes})
         return PretrainJob.model_validate(document)
 
     return make

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.engine.model_source import load_any, run_of
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE
 from w2v2_ray.engine.tasks.finetuning import normalise_valid
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.evaluation.hypothesis import FloatArray
@@ -22,7 +23,6 @@ from w2v2_ray.spec.finetune import FinetuneJob, TextSpec
 from w2v2_ray.spec.loading import load_job
 from w2v2_ray.spec.symbols import SPECIALS
 
-_INT16_SCALE = 1.0 / 32768.0
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -80,7 +80,7 @@ class Recogniser:
         for row, index in enumerate(heard):
             padded[row, : len(waveforms[index])] = waveforms[index]
         lengths = lengths.to(self._device)
-        x = torch.from_numpy(padded).to(self._device).float().mul_(_INT16_SCALE)
+        x = torch.from_numpy(padded).to(self._device).float().mul_(INT16_SCALE)
         if self.spec.normalize_waveform:
             x = normalise_valid(x, lengths)
         with torch.inference_mode():

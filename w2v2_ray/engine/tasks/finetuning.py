@@ -20,14 +20,13 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.loader import PaddedLoader
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, layer_keep, pinned, used_utterances
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.model.ctc import CtcOutput, collapse, ctc_loss
 from w2v2_ray.model.masking import channel_mask, span_mask
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import ModelSpec
 
-_INT16_SCALE = 1.0 / 32768.0
-_NORMALIZE_EPS = 1e-5
 _MIN_SPANS = 2  # reference: compute_mask_indices(min_masks=2) for time, 0 for channels
 
 SUMS: tuple[str, ...] = (
@@ -232,7 +231,7 @@ class FinetuneTask:
             target_lengths=self._host(torch.tensor([len(target) for target in targets])),
             time_mask=self._time_mask(index, padded.lengths, sizes),
             channel_mask=self._channel_mask(index, sizes),
-            layer_keep=self._layer_keep(index),
+            layer_keep=layer_keep(self._streams, self._model.encoder, index),
             sub_batch_sizes=sizes,
             utterances=utterances,
             epochs=padded.plan.epochs,
@@ -285,12 +284,10 @@ class FinetuneTask:
 
     def used(self, batch: FinetuneMicroBatch) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch."""
-        epochs = np.repeat(batch.epochs, batch.sub_batch_sizes)
-        ids = (self._data.utterance_id(int(index)) for index in batch.utterances)
-        return [(int(epoch), utterance) for epoch, utterance in zip(epochs, ids, strict=True)]
+        return used_utterances(self._data, batch.utterances, batch.sub_batch_sizes, batch.epochs)
 
     def _waveform(self, batch: FinetuneMicroBatch, lengths: Tensor) -> Tensor:
-        waveform = self._to_device(batch.waveform).float().mul_(_INT16_SCALE)
+        waveform = self._to_device(batch.waveform).float().mul_(INT16_SCALE)
         return normalise_valid(waveform, lengths) if self._model.normalize_waveform else waveform
 
     def _judge(self, output: CtcOutput, batch: FinetuneMicroBatch) -> tuple[int, int, int, int]:
@@ -338,15 +335,8 @@ class FinetuneTask:
         masks = [channel_mask(rng, size, dim, masking.channel_probability, masking.channel_length) for size in sizes]
         return self._host(torch.from_numpy(np.concatenate(masks)))
 
-    def _layer_keep(self, index: int) -> tuple[bool, ...] | None:
-        encoder = self._model.encoder
-        if not encoder.layer_drop:
-            return None
-        draws = self._streams.generator(Purpose.LAYER_DROP, index).random(encoder.layers)
-        return tuple(bool(draw >= encoder.layer_drop) for draw in draws)
-
     def _host(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+        return pinned(tensor, self._device)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device, non_blocking=True)
@@ -371,4 +361,4 @@ def normalise_valid(waveform: Tensor, lengths: Tensor) -> Tensor:
     mean = (waveform * valid).sum(1, keepdim=True) / count
     centred = (waveform - mean) * valid
     variance = centred.square().sum(1, keepdim=True) / count
-    return centred / torch.sqrt(variance + _NORMALIZE_EPS)
+    return centred / torch.sqrt(variance + NORMALIZE_EPS)

@@ -20,13 +20,11 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.loader import CropLoader
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.engine.schedules import gumbel_temperature
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, layer_keep, pinned, used_utterances
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.masking import BoolArray, sample_negatives, span_mask
 from w2v2_ray.model.pretraining import PretrainOutput
 from w2v2_ray.spec.job import PretrainJob
-
-_INT16_SCALE = 1.0 / 32768.0
-_NORMALIZE_EPS = 1e-5
 
 SUMS: tuple[str, ...] = (
     "loss_sum",
@@ -109,7 +107,7 @@ class PretrainTask:
             sub_batch_sizes=cropped.plan.sub_batch_sizes,
             masks=self._host(torch.from_numpy(np.concatenate(masks))),
             negatives=tuple(self._host(torch.from_numpy(part)) for part in negatives),
-            layer_keep=self._layer_keep(index),
+            layer_keep=layer_keep(self._streams, self._job.model.encoder, index),
             utterances=np.concatenate(cropped.plan.utterances),
             epochs=cropped.plan.epochs,
         )
@@ -126,9 +124,9 @@ class PretrainTask:
             The summed loss in nats (with its gradient), and the `SUMS` as float64 on the device, detached.
         """
         torch.manual_seed(self._streams.torch_seed(Purpose.STEP, batch.index))
-        waveform = self._to_device(batch.waveform).float().mul_(_INT16_SCALE)
+        waveform = self._to_device(batch.waveform).float().mul_(INT16_SCALE)
         if self._job.model.normalize_waveform:
-            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:], eps=_NORMALIZE_EPS)
+            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:], eps=NORMALIZE_EPS)
         output: PretrainOutput = module(
             waveform,
             batch.sub_batch_sizes,
@@ -141,9 +139,7 @@ class PretrainTask:
 
     def used(self, batch: PretrainMicroBatch) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch."""
-        epochs = np.repeat(batch.epochs, batch.sub_batch_sizes)
-        ids = (self._data.utterance_id(int(index)) for index in batch.utterances)
-        return [(int(epoch), utterance) for epoch, utterance in zip(epochs, ids, strict=True)]
+        return used_utterances(self._data, batch.utterances, batch.sub_batch_sizes, batch.epochs)
 
     def settings(self, update: int) -> dict[str, float]:
         """The Gumbel temperature."""
@@ -188,15 +184,8 @@ class PretrainTask:
             span_mask(rng, size, frames, masking.probability, masking.length_frames) for size in plan.sub_batch_sizes
         )
 
-    def _layer_keep(self, index: int) -> tuple[bool, ...] | None:
-        encoder = self._job.model.encoder
-        if not encoder.layer_drop:
-            return None
-        draws = self._streams.generator(Purpose.LAYER_DROP, index).random(encoder.layers)
-        return tuple(bool(draw >= encoder.layer_drop) for draw in draws)
-
     def _host(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+        return pinned(tensor, self._device)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device, non_blocking=True)

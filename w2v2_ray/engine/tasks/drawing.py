@@ -1,0 +1,41 @@
+"""What every task does to make a micro-batch: draw the layers to drop, name what is used, put tensors in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from w2v2_ray.data.dataset import Utterances
+from w2v2_ray.data.random_streams import Purpose, RandomStreams
+from w2v2_ray.spec.model import EncoderSpec
+
+INT16_SCALE = 1.0 / 32768.0
+"""Turns int16 samples into floats in [-1, 1)."""
+NORMALIZE_EPS = 1e-5
+"""Added to the variance when a waveform is scaled (reference `normalize`)."""
+
+
+def layer_keep(streams: RandomStreams, encoder: EncoderSpec, index: int) -> tuple[bool, ...] | None:
+    """Which Transformer layers micro-batch `index` runs (LayerDrop); None runs all."""
+    if not encoder.layer_drop:
+        return None
+    draws = streams.generator(Purpose.LAYER_DROP, index).random(encoder.layers)
+    return tuple(bool(draw >= encoder.layer_drop) for draw in draws)
+
+
+def used_utterances(
+    data: Utterances, utterances: npt.NDArray[np.int32], sub_batch_sizes: Sequence[int], epochs: Sequence[int]
+) -> list[tuple[int, str]]:
+    """(epoch, utterance id) of everything in a micro-batch, for the sample trace."""
+    by_row = np.repeat(epochs, sub_batch_sizes)
+    ids = (data.utterance_id(int(index)) for index in utterances)
+    return [(int(epoch), utterance) for epoch, utterance in zip(by_row, ids, strict=True)]
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor where a GPU can fetch it without waiting; as it is for the CPU."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
