@@ -263,6 +263,17 @@ def test_folders_of_other_names_are_not_taken_for_checkpoints(folder: Path):
     assert (folder / "update-00000002.backup").is_dir()
 
 
+def test_a_first_worker_that_opens_late_does_not_remove_what_another_has_begun_to_write(folder: Path):
+    second = store_of(folder, rank=1, size=2)
+    second.save(manifest_of(4), writer(1))
+    second.wait()
+    first = store_of(folder, rank=0, size=2)
+    assert (folder / ".writing-update-00000004-abc" / "rank-00001" / "state-00001.bin").exists()
+    first.save(manifest_of(4), writer(0))
+    first.close()
+    assert names(folder) == [4]
+
+
 def test_what_a_killed_attempt_left_half_written_is_removed(folder: Path):
     stale = folder / ".writing-update-00000002-dead" / "rank-00000"
     stale.mkdir(parents=True)

@@ -90,7 +90,9 @@ class CheckpointStore:
         self._abandoned = threading.Event()
         if world_rank == 0:
             for stale in folder.glob(".writing-*"):
-                shutil.rmtree(stale, ignore_errors=True)
+                # Another worker of this attempt may already be writing.
+                if not stale.name.endswith(f"-{attempt}"):
+                    shutil.rmtree(stale, ignore_errors=True)
 
     @property
     def busy(self) -> bool:
