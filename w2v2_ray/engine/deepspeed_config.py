@@ -26,8 +26,8 @@ def deepspeed_config(optim: OptimSpec, engine: EngineSpec) -> dict[str, Any]:
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        # Stage 0 has no norm to report; TrainingEngine clips there itself.
-        "gradient_clipping": (optim.clip_norm or 0.0) if engine.zero_stage > 0 else 0.0,
+        # TrainingEngine clips at stages 0 and 1 itself.
+        "gradient_clipping": (optim.clip_norm or 0.0) if engine.zero_stage > 1 else 0.0,
         "steps_per_print": None,
         "zero_allow_untested_optimizer": True,
         "data_types": {"grad_accum_dtype": "fp32"},

@@ -270,7 +270,7 @@ class Trainer:
         result = engine.update(
             islice(batches, share),
             count=share,
-            max_count=-(-self._per_update // engine.world_size),
+            total=self._per_update,
             forward=forward,
             normaliser=normaliser,
             lr=self._learning_rate(update),

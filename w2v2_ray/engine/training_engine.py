@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from w2v2_ray.engine.deepspeed_config import deepspeed_config
+from w2v2_ray.engine.exact_sum import ExactSum
 from w2v2_ray.errors import RunFailedError, SpecError
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.optim import OptimSpec
@@ -45,8 +46,8 @@ def layer_drop_mode(engine: EngineSpec) -> Literal["skip", "run_and_discard"]:
 class TrainingEngine:
     """A model and its optimizer under DeepSpeed, whose updates do not depend on the number of workers.
 
-    The gradient of an update is a sum over all ranks' micro-batches, never an average over ranks, accumulated and
-    reduced in fp32. Weights start out as rank 0's; fp32 masters keep the precision they were given in.
+    The gradient of an update is a sum over all ranks' micro-batches, never an average over ranks: exact at ZeRO 0 and
+    1, accumulated and reduced in fp32 at 2 and 3. Weights start out as rank 0's; fp32 masters keep the precision they were given in.
 
     Parameters with `requires_grad=False` when the engine is built are frozen: stored, never stepped.
 
@@ -89,6 +90,9 @@ class TrainingEngine:
         self.module: nn.Module = self.deepspeed_engine
         # DeepSpeed takes another optimizer class for bf16 at ZeRO 1, with fp32 gradients of its own.
         self._has_bf16_optimizer = hasattr(self.optimizer, "fp32_groups_flat_partition")
+        moved = engine.zero_stage == 1 and getattr(self.optimizer, "use_grad_accum_attribute", False)
+        self._gradient_name = "grad_accum" if moved else "grad"
+        self._sum = ExactSum(self._trained) if engine.zero_stage < 2 else None
         if engine.precision != "fp32":
             self._restore_precision(first)
 
@@ -181,22 +185,24 @@ class TrainingEngine:
         micro_batches: Iterable[M],
         *,
         count: int,
-        max_count: int,
+        total: int,
         forward: Callable[[M], Tensor],
         normaliser: float,
         lr: float,
     ) -> UpdateResult:
         """Take one optimizer step; every rank calls it, once per update.
 
-        The gradient is the sum over all ranks' micro-batches of d forward(micro_batch) / normaliser.
+        The gradient is the sum over all ranks' micro-batches of d forward(micro_batch) / normaliser. At ZeRO 0 and 1
+        it is exact (`exact_sum.py`): the same bits whoever computed which micro-batch. ZeRO 2 and 3 add in fp32 while
+        the backward pass runs, in an order that depends on the number of ranks.
 
         Args:
             micro_batches: This rank's share, `count` of them; more are not touched, except that at ZeRO 2 and 3 a
                 rank of count 0 needs one micro-batch (any) to keep step with.
-            count: Micro-batches of this rank.
-            max_count: The largest count of any rank. ZeRO 2 and 3 communicate within each backward pass, so ranks
-                with fewer run their last micro-batch again with weight zero: `forward` may be called up to
-                max_count times, and must not count a micro-batch twice.
+            count: Micro-batches of this rank: its even share of `total`.
+            total: Micro-batches of the update over all ranks. ZeRO 2 and 3 communicate within each backward pass, so
+                ranks with fewer than others run their last micro-batch again with weight zero: `forward` may be
+                called once more than `count`, and must not count a micro-batch twice.
             forward: Loss of a micro-batch, summed, not averaged. It must seed its own randomness.
             normaliser: What the sum is divided by; the same on every rank.
             lr: Learning rate of this update.
@@ -205,34 +211,31 @@ class TrainingEngine:
             ValueError: If the numbers make no sense, or micro_batches holds fewer than count.
             RunFailedError: If fp16 overflows at the smallest loss scale.
         """
-        if not 0 <= count <= max_count or max_count < 1 or not normaliser > 0:
-            raise ValueError(f"update: count {count}, max_count {max_count}, normaliser {normaliser} make no sense")
-        wrapped = self.deepspeed_engine
+        most = -(-total // self.world_size)
+        if not 0 <= count <= most or total < 1 or not normaliser > 0:
+            raise ValueError(f"update: count {count}, total {total}, normaliser {normaliser} make no sense")
         loss_scale = self.loss_scale
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if self.zero_stage < 2:
-            wrapped.set_gradient_accumulation_boundary(False)
-            for micro_batch in self._take(micro_batches, count):
-                loss = forward(micro_batch)
-                if self._has_bf16_optimizer:
-                    # It adds up fp32 copies itself and expects fresh gradients. DeepSpeed clears them only if it
-                    # recognises the tensors in what forward returned, and counts them twice otherwise.
-                    self.optimizer.clear_lp_grads(set_to_none=True)
-                wrapped.backward(loss / normaliser)
-            norm = self._reduce_once()
+        if self._sum is None:
+            self._backward_in_step(micro_batches, count, most, forward, normaliser)
+            self._step()
+            overflow = bool(self.optimizer.overflow)
+            norm = float(self.deepspeed_engine.get_global_grad_norm())
+            return UpdateResult(math.inf if overflow else norm, overflow, loss_scale)
+        self.deepspeed_engine.set_gradient_accumulation_boundary(False)
+        for micro_batch in self._take(micro_batches, count):
+            loss = forward(micro_batch)
+            self._forget_gradients()
+            self.deepspeed_engine.backward(loss / normaliser)
+            self._sum.add([getattr(p, self._gradient_name) for p in self._trained], 1.0 / loss_scale)
+        norm = self._reduce_exactly(self._sum, total, loss_scale)
+        overflow = not math.isfinite(norm)
+        if overflow and self.engine_spec.precision != "fp16":
+            self.deepspeed_engine.zero_grad()
         else:
-            norm = None
-            self._backward_in_step(micro_batches, count, max_count, forward, normaliser)
-        if norm is not None and not math.isfinite(norm):
-            wrapped.zero_grad()
-            return UpdateResult(math.inf, True, loss_scale)
-        self._step()
-        if norm is not None:
-            return UpdateResult(norm, False, loss_scale)
-        overflow = bool(self.optimizer.overflow)
-        norm = float(wrapped.get_global_grad_norm())
-        return UpdateResult(math.inf if overflow else norm, overflow, loss_scale)
+            self._step()
+        return UpdateResult(norm, overflow, loss_scale)
 
     def _take(self, micro_batches: Iterable[M], count: int) -> Iterable[M]:
         iterator = iter(micro_batches)
@@ -242,31 +245,46 @@ class TrainingEngine:
             except StopIteration:
                 raise ValueError(f"update: {count} micro-batches announced, {taken} given") from None
 
-    def _reduce_once(self) -> float | None:
-        """Sum the accumulated gradients over ranks and, at ZeRO 0, clip (ZeRO 0 and 1).
+    def _forget_gradients(self) -> None:
+        """Leave no gradient of an earlier micro-batch for the next one to be added to."""
+        for parameter in self._trained:
+            parameter.grad = None
+            if self._gradient_name != "grad":
+                setattr(parameter, self._gradient_name, None)
+
+    def _reduce_exactly(self, sums: ExactSum, total: int, loss_scale: float) -> float:
+        """Give DeepSpeed the update's gradient, clipped, as if the first rank had computed all of it (ZeRO 0 and 1).
 
         Returns:
-            The norm before clipping at ZeRO 0; None at ZeRO 1, where DeepSpeed's step finds it.
+            The norm before clipping; infinite when the gradient is not finite.
         """
-        # A rank without a gradient for a parameter (no micro-batch, or a layer dropped in all of them) would otherwise
-        # leave it out, and ranks would add up different parameters or norms of different parts.
+        self._forget_gradients()
         optimizer = self.optimizer
         if self._has_bf16_optimizer:
+            views = [view for group in optimizer.fp32_groups_gradients for view in group]
+            targets = [view.view_as(p) for view, p in zip(views, self._trained, strict=True)]
             for flags in optimizer.fp32_groups_has_gradients:
                 flags[:] = [True] * len(flags)
         else:
-            attribute = "grad_accum" if self.zero_stage == 1 and optimizer.use_grad_accum_attribute else "grad"
-            for parameter in self._trained:
-                if getattr(parameter, attribute) is None:
-                    setattr(parameter, attribute, torch.zeros_like(parameter, dtype=torch.float32))
-            if self.zero_stage == 1:
-                optimizer.setup_buckets()  # For the rank without a backward pass.
+            targets = [torch.empty_like(p, dtype=torch.float32) for p in self._trained]
+            for parameter, target in zip(self._trained, targets, strict=True):
+                setattr(parameter, self._gradient_name, target)
+        norm = sums.reduce_into(targets, total)
+        if not math.isfinite(norm):
+            if self.engine_spec.precision != "fp16":
+                return math.inf
+            targets[0].fill_(math.inf)  # DeepSpeed's loss scaler backs off when it finds this itself.
+        factor, limit = loss_scale, self.optim_spec.clip_norm
+        if limit is not None and math.isfinite(norm):
+            # As torch.nn.utils.clip_grad_norm_ does; DeepSpeed's own clipping adds up partitions, whose number varies.
+            factor *= min(1.0, limit / (norm + 1e-6))
+        if factor != 1.0:
+            torch._foreach_mul_(targets, factor)
+        if self.zero_stage == 1 and not self._has_bf16_optimizer:
+            optimizer.setup_buckets()  # For the rank without a backward pass.
         self.deepspeed_engine.set_gradient_accumulation_boundary(True)
         self.deepspeed_engine.allreduce_gradients()
-        if self.zero_stage == 1:
-            return None
-        limit = self.optim_spec.clip_norm
-        return float(nn.utils.clip_grad_norm_(self._trained, limit if limit is not None else math.inf))
+        return norm
 
     def _backward_in_step(
         self,

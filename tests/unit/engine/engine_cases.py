@@ -154,7 +154,7 @@ def step(
     result = engine.update(
         mine or [0],
         count=len(mine),
-        max_count=-(-micro_batches // engine.world_size),
+        total=micro_batches,
         forward=forward,
         normaliser=NORMALISER,
         lr=lr_of(update),
@@ -246,7 +246,7 @@ def misuse_case(setup: Setup) -> list[str]:
     """Calls of `update` that make no sense."""
     messages = []
     with engine_for(setup) as engine:
-        for share, count, max_count, normaliser in (
+        for share, count, total, normaliser in (
             ([0], 2, 1, 1.0),
             ([0], 1, 1, 0.0),
             ([0], 1, 1, float("nan")),
@@ -257,7 +257,7 @@ def misuse_case(setup: Setup) -> list[str]:
                 engine.update(
                     share,
                     count=count,
-                    max_count=max_count,
+                    total=total,
                     forward=lambda index: loss_of(engine.module, setup, 0, index, False),
                     normaliser=normaliser,
                     lr=0.1,

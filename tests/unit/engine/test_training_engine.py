@@ -30,9 +30,22 @@ def curve(worlds: Worlds, size: int, setup: Setup) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("setup", [*FP32, *BF16], ids=str)
 def test_the_loss_curve_is_the_same_for_one_two_and_three_workers(worlds: Worlds, setup: Setup) -> None:
     one = curve(worlds, 1, setup)
+    # ZeRO 2 and 3 add in fp32, in an order that depends on the number of workers.
+    bound = 0.0 if setup.zero_stage < 2 else 1e-6
 
-    assert cases.largest_difference(curve(worlds, 2, setup), one) <= 1e-6
-    assert cases.largest_difference(curve(worlds, 3, setup), one) <= 1e-6
+    assert cases.largest_difference(curve(worlds, 2, setup), one) <= bound
+    assert cases.largest_difference(curve(worlds, 3, setup), one) <= bound
+
+
+@pytest.mark.parametrize("setup", [*FP32[:2], BF16[0]], ids=str)
+def test_weights_and_moments_are_the_same_bits_for_one_two_and_three_workers(
+    worlds: Worlds, setup: Setup, tmp_path: Path
+) -> None:
+    for size in (1, 2, 3):
+        worlds[size].run(cases.train, setup, 0, UPDATES, None, tmp_path / str(size))
+
+    assert_same_state(tmp_path / "2", tmp_path / "1")
+    assert_same_state(tmp_path / "3", tmp_path / "1")
 
 
 @pytest.mark.parametrize("setup", FP32, ids=str)
@@ -58,7 +71,7 @@ def test_a_worker_without_a_micro_batch_still_takes_part(worlds: Worlds, setup: 
     one = cases.merged(worlds[1].run(cases.train, setup, 0, 3, None, None, 2))
     three = cases.merged(worlds[3].run(cases.train, setup, 0, 3, None, None, 2))
 
-    assert cases.largest_difference(three, one) <= 1e-6
+    assert cases.largest_difference(three, one) <= (0.0 if setup.zero_stage < 2 else 1e-6)
 
 
 def test_a_model_that_returns_a_dataclass_trains_the_same(worlds: Worlds) -> None:
@@ -123,7 +136,7 @@ def test_numbers_that_make_no_sense_are_refused(worlds: Worlds, setup: Setup) ->
     (messages,) = worlds[1].run(cases.misuse_case, setup)
 
     assert len(messages) == (4 if setup.zero_stage == 1 else 5)
-    assert "count 2, max_count 1" in messages[0]
+    assert "count 2, total 1" in messages[0]
     assert "normaliser 0.0" in messages[1]
     assert "1" in messages[3]
     assert setup.zero_stage == 1 or "no more workers than an update has micro-batches" in messages[4]

@@ -1,0 +1,96 @@
+"""A sum of gradients that does not depend on the order of its terms, nor on who adds them up.
+
+Floating-point sums round after every addition, so that other workers, who add in another order, get other last bits; in
+a model that learns, such a bit tips an argmax of the quantizer sooner or later, and the loss curves part. Whole numbers
+do not round. Each micro-batch's gradient is therefore rounded once, to a multiple of 2^-48, and added up in 64-bit
+integers; the total is rounded once more, to fp32. (The idea of pre-rounding: Demmel and Nguyen, "Fast reproducible
+floating-point summation", 2013; a fixed grid suffices here, since gradients are per masked frame or utterance.)
+
+The grid is finer than what the optimizer can see: Adam divides a gradient by its own size plus eps, and 2^-48 = 3.6e-15
+is 3.6e-7 of the smallest eps of the recipes (1e-8) and far below the rounding of any gradient computed in bf16. Totals
+up to 2^14 fit; a gradient beyond is reported like one that is not finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+GRID_BITS = 48
+"""Gradients are multiples of 2 to the minus this."""
+_TOTAL_BITS = 62
+"""Totals stay below 2 to this, in units of the grid."""
+_BUCKET_ELEMENTS = 25_000_000
+"""Elements reduced at once."""
+
+
+class ExactSum:
+    """Adds up the gradients of one update over micro-batches and workers.
+
+    Args:
+        parameters: Whose gradients they are; the totals live on their device.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        device = parameters[0].device
+        sizes = [parameter.numel() for parameter in parameters]
+        self._flat = torch.zeros(sum(sizes), dtype=torch.int64, device=device)
+        shapes = [parameter.shape for parameter in parameters]
+        self._sums = [part.view(shape) for part, shape in zip(self._flat.split(sizes), shapes, strict=True)]
+        self._peak = torch.zeros((), dtype=torch.float32, device=device)
+
+    @torch.no_grad()
+    def add(self, gradients: Sequence[Tensor | None], factor: float = 1.0) -> None:
+        """Add one micro-batch's gradient. Not a collective, and the device is not waited for.
+
+        Args:
+            gradients: In the order of the parameters, of any floating type; None is zero.
+            factor: What they are multiplied by first; a power of two, or it would round.
+        """
+        peaks = [self._peak]
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            if gradient is not None:
+                scaled = gradient.float() * (factor * 2.0**GRID_BITS)
+                peaks.append(torch.linalg.vector_norm(scaled, math.inf))
+                total += scaled.round_().to(torch.int64)
+        # `amax` hands NaN on, which the comparison in `reduce_into` then fails.
+        self._peak = torch.stack(peaks).amax()
+
+    @torch.no_grad()
+    def reduce_into(self, targets: Sequence[Tensor], terms: int) -> float:
+        """Write the sum over all workers into the first worker's targets and zero into the others', and begin anew.
+
+        So that a later sum over workers, such as DeepSpeed's, is exact too. Collective.
+
+        Args:
+            targets: fp32, in the order and of the shapes of the parameters.
+            terms: Micro-batches of the update over all workers, which bounds what each may hold.
+
+        Returns:
+            L2 norm of the total, the same on every worker; infinite, with targets that mean nothing, when a
+            micro-batch's gradient was not finite or larger than 2^14 / terms.
+        """
+        several = dist.is_initialized() and dist.get_world_size() > 1
+        first = not several or dist.get_rank() == 0
+        within = self._peak < 2.0 ** (_TOTAL_BITS - math.ceil(math.log2(terms)))
+        if several:
+            for bucket in self._flat.split(_BUCKET_ELEMENTS):
+                dist.reduce(bucket, 0)
+        for target, total in zip(targets, self._sums, strict=True):
+            if first:
+                target.copy_(total).mul_(2.0**-GRID_BITS)
+            else:
+                target.zero_()
+        # One norm a parameter and then one of those: the same additions whatever the number of workers.
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(target) for target in targets]))
+        agreed = torch.stack([norm.double(), (~within).double()])
+        if several:
+            dist.all_reduce(agreed)
+        self._flat.zero_()
+        self._peak.zero_()
+        total_norm, outside = agreed.tolist()
+        return math.inf if outside or not math.isfinite(total_norm) else total_norm
