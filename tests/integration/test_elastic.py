@@ -46,8 +46,6 @@ def runs(make_tiny_job, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
             "elastic.max_workers": 2,
             "elastic.stable_s": 3.0,
             "elastic.resize_interval_s": 0.0,
-            "optim.lr": 3e-4,
-            "model.quantizer.temperature_decay": 0.999,
         },
         updates=UPDATES,
     )
@@ -85,12 +83,9 @@ def test_every_update_has_the_loss_of_the_run_left_in_peace(runs):
     assert {record["world_size"] for record in metrics_of(harmed)} == {1, 2}
     pairs = list(zip(metrics_of(harmed), metrics_of(alone), strict=True))
     assert [one["masked_frames"] for one, _ in pairs] == [other["masked_frames"] for _, other in pairs]
-    differences = [abs(one["loss"] - other["loss"]) / other["loss"] for one, other in pairs]
-    # Two workers add up in another order, which shows in the eighth digit. Now and then that tips the choice of a
-    # code, and one update differs by a frame; a state or sample that is wrong would change all updates after it.
-    assert sum(difference > 1e-5 for difference in differences) <= 0.05 * UPDATES
-    assert max(differences) < 1e-2
-    assert max(differences[:50]) < 1e-6
+    # Not nearly: gradients are added up exactly, so that not a bit depends on who computed what.
+    for figure in ("loss", "loss_contrastive", "accuracy", "grad_norm", "code_perplexity"):
+        assert [one[figure] for one, _ in pairs] == [other[figure] for _, other in pairs]
 
 
 def test_every_update_used_the_same_utterances_once(runs):

@@ -40,7 +40,7 @@ class ExactSum:
         sizes = [parameter.numel() for parameter in parameters]
         self._flat = torch.zeros(sum(sizes), dtype=torch.int64, device=device)
         shapes = [parameter.shape for parameter in parameters]
-        self._sums = [part.view(shape) for part, shape in zip(self._flat.split(sizes), shapes, strict=True)]
+        self._sums = [part.view(shape) for part, shape in zip(torch.split(self._flat, sizes), shapes, strict=True)]
         self._peak = torch.zeros((), dtype=torch.float32, device=device)
 
     @torch.no_grad()
@@ -78,7 +78,7 @@ class ExactSum:
         first = not several or dist.get_rank() == 0
         within = self._peak < 2.0 ** (_TOTAL_BITS - math.ceil(math.log2(terms)))
         if several:
-            for bucket in self._flat.split(_BUCKET_ELEMENTS):
+            for bucket in torch.split(self._flat, _BUCKET_ELEMENTS):
                 dist.reduce(bucket, 0)
         for target, total in zip(targets, self._sums, strict=True):
             if first:

@@ -31,10 +31,13 @@ class Session:
         self.engine.destroy()
 
 
-def set_threads(job: TrainJob, workers_on_node: int) -> None:
-    """Divide the node's cores among its workers; more threads than cores makes every one of them slower."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = job.engine.threads or max(1, cores // max(workers_on_node, 1))
+def set_threads(job: TrainJob) -> None:
+    """Give this worker the threads that the spec says.
+
+    Kernels add in another order with other thread counts, so the number must not depend on how many workers share a
+    node: what the spec reserves for a worker is the same wherever it runs.
+    """
+    threads = job.engine.threads or max(1, int(job.worker.cpus))
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
 
@@ -44,7 +47,6 @@ def start_session(
     run: RunFolder,
     *,
     local_rank: int = 0,
-    workers_on_node: int = 1,
     hooks: TrainerHooks | None = None,
 ) -> Session:
     """Build everything one worker needs. Collective when a process group exists or is announced by the environment.
@@ -52,7 +54,7 @@ def start_session(
     Raises:
         UserError: When the device, the data or the checkpoint cannot be used.
     """
-    set_threads(job, workers_on_node)
+    set_threads(job)
     device = pick_device(job.engine, local_rank)
     init_process_group(device)
     training = set_up(job, run, device)

@@ -47,7 +47,8 @@ class TrainingEngine:
     """A model and its optimizer under DeepSpeed, whose updates do not depend on the number of workers.
 
     The gradient of an update is a sum over all ranks' micro-batches, never an average over ranks: exact at ZeRO 0 and
-    1, accumulated and reduced in fp32 at 2 and 3. Weights start out as rank 0's; fp32 masters keep the precision they were given in.
+    1, accumulated and reduced in fp32 at 2 and 3. Weights start out as rank 0's; fp32 masters keep the precision they
+    were given in.
 
     Parameters with `requires_grad=False` when the engine is built are frozen: stored, never stepped.
 

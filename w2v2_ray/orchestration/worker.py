@@ -102,7 +102,6 @@ def train_worker(config: dict[str, Any]) -> None:
             job,
             run,
             local_rank=context.get_local_rank(),
-            workers_on_node=context.get_local_world_size(),
             hooks=RayHooks(run.path, context.get_world_rank()),
         )
         session.trainer.train()

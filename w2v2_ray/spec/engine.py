@@ -43,7 +43,8 @@ class EngineSpec(Spec):
     activation_checkpointing: bool = False
     """Recompute Transformer layers in the backward pass: less memory, about a third more time."""
     threads: Int | None = Field(default=None, ge=1)
-    """CPU threads per worker (OMP_NUM_THREADS); null divides the node's cores among its workers."""
+    """CPU threads per worker (OMP_NUM_THREADS); null takes `worker.cpus`. Kernels add in another order with
+    other thread counts, so it depends neither on the machine nor on how many workers share it."""
 
     def broken_rules(self) -> Iterator[Finding]:
         """Precision must suit the device and the ZeRO stage."""

@@ -176,10 +176,11 @@ def test_too_little_audio_in_an_update_is_advised_against_with_its_place():
     assert "6.66" in warning.message
 
 
-ZERO_3 = "batch: {sub_batches_per_update: 64}\nengine: {zero_stage: 3, precision: PRECISION}\nelastic: {WORKERS}\n"
+ZERO = "batch: {sub_batches_per_update: 64}\nengine: {zero_stage: STAGE, precision: PRECISION}\nelastic: {WORKERS}\n"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("stage", [1, 2, 3])
 @pytest.mark.parametrize(
     ("workers", "odd"),
     [
@@ -189,14 +190,18 @@ ZERO_3 = "batch: {sub_batches_per_update: 64}\nengine: {zero_stage: 3, precision
         ("min_workers: 3, max_workers: 3", None),
     ],
 )
-def test_zero_3_is_advised_against_where_it_would_tell_the_number_of_workers(precision, workers, odd):
-    text = GOOD + ZERO_3.replace("PRECISION", precision).replace("WORKERS", workers)
+def test_zero_2_and_3_are_advised_against_where_they_would_tell_the_number_of_workers(precision, stage, workers, odd):
+    text = GOOD + ZERO.replace("PRECISION", precision).replace("WORKERS", workers).replace("STAGE", str(stage))
     warnings = [str(warning) for warning in load_job_text(text, "job.yaml").warnings if "zero_stage" in str(warning)]
-    if odd is None or precision == "fp32":
+    if stage == 1 or "3, max_workers: 3" in workers:
         assert warnings == []
+        return
+    (warning,) = warnings
+    if stage == 3 and precision == "bf16" and odd is not None:
+        assert f"by one such as {odd}, no power of two" in warning
+        assert "fifth digit" in warning
     else:
-        (warning,) = warnings
-        assert f"by one such as {odd}," in warning
+        assert "seventh digit" in warning
 
 
 @pytest.mark.parametrize("preset", ["base", "large", "tiny"])
