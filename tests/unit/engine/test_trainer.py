@@ -49,16 +49,23 @@ def exact(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def assert_same_run(first: PretrainJob, second: PretrainJob, rel: float = 1e-5) -> None:
+def assert_same_run(first: PretrainJob, second: PretrainJob) -> None:
+    """Not a bit of the curve, the held-out figures or the weights differs."""
     assert len(metrics_of(first)) == len(metrics_of(second)) == first.updates
-    for one, other in zip(metrics_of(first), metrics_of(second), strict=True):
-        for name in FIGURES:
-            assert one[name] == pytest.approx(other[name], rel=rel), f"{name} of update {one['update']}"
+    assert exact(metrics_of(first)) == exact(metrics_of(second))
     assert ledger_of(first) == ledger_of(second)
-    for one, other in zip(events_of(first, "validation"), events_of(second, "validation"), strict=True):
-        assert one["update"] == other["update"]
-        assert one["loss"] == pytest.approx(other["loss"], rel=rel)
-        assert one["accuracy"] == other["accuracy"]
+    held_out = [
+        [
+            {k: v for k, v in event.items() if k not in ("time", "validation_s")}
+            for event in events_of(job, "validation")
+        ]
+        for job in (first, second)
+    ]
+    assert held_out[0] == held_out[1]
+    weights, expected = weights_of(second), weights_of(first)
+    assert list(weights) == list(expected)
+    for name, weight in expected.items():
+        assert torch.equal(weights[name], weight), name
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +121,7 @@ def test_a_killed_run_goes_on_at_its_checkpoint_and_ends_bit_for_bit_alike(
     assert [record["update"] for record in metrics_of(job)] == list(range(1, killed_at + 1))
     (hooks,) = run(worlds[1], job)
     assert hooks.updates == list(range(5 if killed_at == 5 else 1, 7))
-    assert exact(metrics_of(job)) == exact(metrics_of(reference))
-    assert ledger_of(job) == ledger_of(reference)
-    weights, expected = weights_of(job), weights_of(reference)
-    assert list(weights) == list(expected)
-    for name, weight in expected.items():
-        assert torch.equal(weights[name], weight), name
+    assert_same_run(reference, job)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -128,8 +130,6 @@ def test_the_result_does_not_depend_on_the_number_of_workers(worlds: Worlds, ref
     run(worlds[workers], job)
     assert {record["world_size"] for record in metrics_of(job)} == {workers}
     assert_same_run(reference, job)
-    for name, weight in weights_of(reference).items():
-        torch.testing.assert_close(weights_of(job)[name], weight, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_run_may_go_on_with_other_numbers_of_workers(worlds: Worlds, reference: PretrainJob, tiny_job):
@@ -139,14 +139,7 @@ def test_a_run_may_go_on_with_other_numbers_of_workers(worlds: Worlds, reference
     run(worlds[2], job)
     assert [record["world_size"] for record in metrics_of(job)] == [3, 3, 1, 1, 2, 2]
     assert [event["update"] for event in events_of(job, "resume")] == [2, 4]
-    assert_same_run_but_events(reference, job)
-
-
-def assert_same_run_but_events(first: PretrainJob, second: PretrainJob) -> None:
-    assert ledger_of(first) == ledger_of(second)
-    for one, other in zip(metrics_of(first), metrics_of(second), strict=True):
-        for name in FIGURES:
-            assert one[name] == pytest.approx(other[name], rel=1e-5)
+    assert_same_run(reference, job)
 
 
 def test_zero_stage_0_gives_what_stage_1_gives(worlds: Worlds, reference: PretrainJob, tiny_job):
@@ -161,7 +154,11 @@ def test_stages_2_and_3_do_not_depend_on_the_workers_either(worlds: Worlds, tiny
     for stage in (2, 3):
         job = tiny_job({"engine.zero_stage": stage, "name": f"stage-{stage}"})
         run(worlds[2], job)
-        assert_same_run(alone, job)
+        # These stages add up in an order that depends on the number of workers.
+        for one, other in zip(metrics_of(alone), metrics_of(job), strict=True):
+            for name in FIGURES:
+                assert one[name] == pytest.approx(other[name], rel=1e-5), f"{name} of update {one['update']}"
+        assert ledger_of(alone) == ledger_of(job)
 
 
 def test_validation_gives_the_same_figures_each_time_and_changes_nothing(worlds: Worlds, reference, tiny_job):
@@ -247,7 +244,8 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_goes_on(worl
     assert "checksum" in event["reason"]
     assert [record["update"] for record in metrics_of(job)] == [1, 2, 3, 4, 5, 6]
     assert saved_updates(job) == [4, 6]
-    assert_same_run_but_events(reference, job)
+    assert exact(metrics_of(job)) == exact(metrics_of(reference))
+    assert ledger_of(job) == ledger_of(reference)
 
 
 def test_a_run_whose_every_checkpoint_is_damaged_is_not_silently_begun_anew(worlds: Worlds, tiny_job):

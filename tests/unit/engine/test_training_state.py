@@ -33,12 +33,13 @@ def test_a_run_that_changes_its_workers_ends_like_one_that_does_not(worlds: Worl
         chained += cases.merged(records)
         load = save
 
-    assert cases.largest_difference(chained, whole) <= 1e-6
+    exact = max(stages) < 2  # ZeRO 2 and 3 add up in an order that depends on the number of workers.
+    assert cases.largest_difference(chained, whole) <= (0.0 if exact else 1e-6)
     expected, got = all_state(tmp_path / "whole"), all_state(tmp_path / "3")
     assert expected.keys() == got.keys()
     assert describe_training_state(tmp_path / "3").step == 8
     for key, value in expected.items():
-        assert (got[key] - value).norm() <= 1e-5 * value.norm(), key
+        assert (got[key] - value).norm() <= (0.0 if exact else 1e-5) * value.norm(), key
     conv = TinyNet(setup).conv
     assert torch.equal(got["weight conv.weight"], conv.weight.flatten())
     assert "exp_avg conv.weight" not in got
