@@ -58,7 +58,7 @@ def evaluate(
     """
     from functools import partial
 
-    from w2v2_ray.cli.output import print_json
+    from w2v2_ray.cli.output import print_json, print_notes
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.errors import SpecError
     from w2v2_ray.evaluation.decoding import Decoding
@@ -85,6 +85,7 @@ def evaluate(
             run_on_workers=partial(run_on_workers, address=address),
             progress=progress,
         )
+    print_notes(evaluation.notes)
     files = write_evaluation(evaluation, out) if out is not None else ()
     if as_json:
         print_json(evaluation.as_dict())

@@ -28,6 +28,12 @@ def print_warnings(warnings: Iterable[Diagnostic]) -> None:
         typer.echo(typer.style("warning: ", fg=typer.colors.YELLOW) + str(warning), err=True)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """What was noticed about a model, on stderr."""
+    for note in notes:
+        typer.echo(typer.style("note: ", fg=typer.colors.YELLOW) + note, err=True)
+
+
 def print_json(document: Any) -> None:
     """One JSON object on stdout."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

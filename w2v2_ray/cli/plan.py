@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from w2v2_ray.engine.run_plan import RunPlan
-    from w2v2_ray.spec.job import PretrainJob
+    from w2v2_ray.spec.job import TrainJob
 
 
 def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
@@ -19,10 +19,10 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
 
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.engine.run_plan import make_plan
-    from w2v2_ray.spec.job import PretrainJob
+    from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import load_job_of
 
-    loaded = load_job_of(PretrainJob, job, overrides or ())
+    loaded = load_job_of(TrainJob, job, overrides or ())
     result = make_plan(loaded.job)
     if as_json:
         print_json({**result.as_dict(), "warnings": [warning.as_dict() for warning in loaded.warnings]})
@@ -33,47 +33,61 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
     console.print(_workers_table(result, loaded.job))
 
 
-def _facts_table(result: RunPlan, job: PretrainJob) -> Table:
+def _facts_table(result: RunPlan, job: TrainJob) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
     from w2v2_ray.cli.output import readable_bytes, readable_count
 
     data, batch = result.data, job.batch
-    per_update = f"of {batch.sub_batches_per_update} sub-batches"
-    shortest_s, longest_s = batch.min_samples / job.model.sample_rate, batch.max_samples / job.model.sample_rate
     rows = [
         ("audio", f"{data.hours:.2f} h in {data.utterances:,} utterances"),
         ("kept", f"{data.kept:,} utterances"),
-        (
-            "dropped",
-            f"{data.dropped_short:,} shorter than min_samples: {batch.min_samples} ({shortest_s:g} s)",
-        ),
-        (
-            "cropped",
-            f"{data.cropped_long:,} longer than max_samples: {batch.max_samples} ({longest_s:g} s)",
-        ),
-        ("forwarded per epoch", f"{data.hours_per_epoch:.2f} h after cropping within micro-batches"),
+        *_lengths(result, job),
         ("sub-batches per epoch", readable_count(result.sub_batches_per_epoch)),
         ("micro-batches per epoch", f"{readable_count(result.micro_batches_per_epoch)} of {batch.concat} sub-batches"),
         (
             "updates per epoch",
-            f"{readable_count(result.updates_per_epoch)} {per_update}",
+            f"{readable_count(result.updates_per_epoch)} of {batch.sub_batches_per_update} sub-batches",
         ),
         ("run", f"{result.updates:,} updates, {readable_count(result.epochs)} epochs"),
         ("audio per update", f"{result.audio_s_per_update:,.0f} s"),
         ("frames per update", readable_count(round(result.frames_per_update))),
-        ("masked frames per update", f"{readable_count(round(result.masked_frames_per_update))} expected"),
         ("parameters", f"{result.total_parameters:,}"),
         ("checkpoint", f"{readable_bytes(result.checkpoint_bytes)} (fp32 weights and Adam moments)"),
     ]
+    if result.masked_frames_per_update is not None:
+        masked = f"{readable_count(round(result.masked_frames_per_update))} expected"
+        rows.insert(-2, ("masked frames per update", masked))
+    if result.symbols is not None:
+        rows.insert(-2, ("symbols", f"{len(result.symbols)}: {' '.join(result.symbols)}"))
     table = Table(title=result.name, show_header=False, title_justify="left", box=SIMPLE)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _workers_table(result: RunPlan, job: PretrainJob) -> Table:
+def _lengths(result: RunPlan, job: TrainJob) -> list[tuple[str, str]]:
+    """What is left out or cut because of its length or its transcript, and what an epoch then forwards."""
+    from w2v2_ray.spec.job import PretrainJob
+
+    data = result.data
+    if not isinstance(job, PretrainJob):
+        left_out = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data.left_out.items())
+        return [
+            ("left out", left_out or "none"),
+            ("forwarded per epoch", f"{data.hours_per_epoch:.2f} h with padding"),
+        ]
+    batch, rate = job.batch, job.model.sample_rate
+    shortest, longest = f"{batch.min_samples} ({batch.min_samples / rate:g} s)", batch.max_samples
+    return [
+        ("dropped", f"{data.dropped_short:,} shorter than min_samples: {shortest}"),
+        ("cropped", f"{data.cropped_long:,} longer than max_samples: {longest} ({longest / rate:g} s)"),
+        ("forwarded per epoch", f"{data.hours_per_epoch:.2f} h after cropping within micro-batches"),
+    ]
+
+
+def _workers_table(result: RunPlan, job: TrainJob) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 

@@ -70,6 +70,7 @@ def transcribe(
 
     A file that cannot be used is reported, the others are transcribed all the same; the exit code is then 2.
     """
+    from w2v2_ray.cli.output import print_notes
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.errors import AudioError, SpecError
     from w2v2_ray.evaluation.decoding import Decoding
@@ -83,6 +84,7 @@ def transcribe(
             f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
         )
     recogniser = load_recogniser(model, best=best, vocabulary=vocabulary, device=device.value)
+    print_notes(recogniser.notes)
     sources = find_sources(inputs)
     one_file = out is None or (bool(out.suffix) and not out.is_dir())
     if one_file and len(sources) > 1 and output_format in (FormatChoice.SRT, FormatChoice.VTT):

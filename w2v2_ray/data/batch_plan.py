@@ -176,6 +176,10 @@ class BatchPlan:
         """Utterances and cropped length of every sub-batch of an epoch, longest first (for planning)."""
         return np.diff(self._offsets), self._shortest
 
+    def padded_shapes(self) -> tuple[IntArray, Int32Array]:
+        """Utterances and padded length of every sub-batch of an epoch, longest first (for planning)."""
+        return np.diff(self._offsets), self._longest
+
     def micro_batch(self, index: int) -> MicroBatchPlan:
         """Micro-batch number `index` of the stream, from 0."""
         per_epoch = self.sub_batches_per_epoch

@@ -1,27 +1,32 @@
 """What a job will do, computed from its spec and the dataset's index, before anything is trained.
 
-It stands in `engine` because it needs both the batch plan and the masks; it imports neither torch nor deepspeed.
+It stands in `engine` because it needs both the batch plan and the masks; it imports neither torch nor deepspeed. (A
+fine-tuning job's plan, `finetune_plan.py`, opens the pre-trained model and does need torch.)
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from w2v2_ray.data.batch_plan import BatchPlan, assigned
-from w2v2_ray.data.mixture import open_mixture
+from w2v2_ray.data.mixture import DatasetMixture, open_mixture
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.model.masking import span_mask
 from w2v2_ray.spec.engine import EngineSpec
-from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.finetune import FinetuneJob
+from w2v2_ray.spec.job import PretrainJob, TrainJob
+from w2v2_ray.spec.model import SAMPLE_RATE
 from w2v2_ray.spec.parameter_count import count_parameters
 
 _DRAWN_SUB_BATCHES = 128
 """Sub-batches, evenly spread over the lengths, for which masks are drawn to estimate masked frames."""
 _FP32_BYTES = 4
 _ADAM_BYTES = 8  # two fp32 moments
+_EXACT_BYTES = 8  # 64-bit integers in which gradients are added up exactly, at ZeRO 0 and 1
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,9 @@ class DataShare:
     cropped_long: int
     """Utterances above `max_samples`, of which a random piece is used."""
     hours_per_epoch: float
-    """Audio that is forwarded in an epoch, after cropping to the shortest of each micro-batch."""
+    """Audio that is forwarded in an epoch: cropped to the shortest of each micro-batch, or padded to the longest."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Utterances that a recogniser cannot learn from, by reason."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,17 @@ class RunPlan:
     epochs: float
     audio_s_per_update: float
     frames_per_update: float
-    masked_frames_per_update: float
-    """An expectation: masks are random; it comes from a sample of draws."""
+    masked_frames_per_update: float | None
+    """An expectation: masks are random; it comes from a sample of draws. None where they are not what is learned."""
     workers: tuple[WorkerShare, ...]
     parameters: dict[str, int]
     checkpoint_bytes: int
+    symbols: tuple[str, ...] | None = None
+    """What a recogniser writes with."""
 
     @property
     def total_parameters(self) -> int:
-        """Parameters of the pre-training model."""
+        """Parameters of the model."""
         return sum(self.parameters.values())
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,12 +99,18 @@ class RunPlan:
         return {**document, "total_parameters": self.total_parameters}
 
 
-def make_plan(job: PretrainJob) -> RunPlan:
+def make_plan(job: TrainJob) -> RunPlan:
     """Read the dataset's index and work out the run.
 
     Raises:
-        DatasetError: A dataset is missing or damaged, or has no utterance that is long enough.
+        UserError: A dataset is missing or damaged, or has no utterance that can be used; of a fine-tuning job, also
+            when what it begins from cannot be read or does not fit.
     """
+    if isinstance(job, FinetuneJob):
+        from w2v2_ray.engine.finetune_plan import plan_finetuning
+
+        return plan_finetuning(job)
+    assert isinstance(job, PretrainJob)
     data = job.data
     mixture = open_mixture([(ref.path, ref.repeat) for ref in data.train], "sizes", data.cache_dir, data.cache_bytes)
     batch = job.batch
@@ -109,11 +124,46 @@ def make_plan(job: PretrainJob) -> RunPlan:
         streams=RandomStreams(job.seed),
     )
     counts, crops = _cropped_shapes(plan)
-    sample_rate = job.model.sample_rate
-    forwarded_s = float((counts * crops).sum() / sample_rate)
-    per_epoch, per_update = plan.sub_batches_per_epoch, batch.sub_batches_per_update
     frames, masked = _frames_per_sub_batch(job, counts, crops)
-    parameters = count_parameters(job.model)
+    return assemble(
+        job,
+        mixture,
+        plan,
+        forwarded_samples=int((counts * crops).sum()),
+        frames_per_sub_batch=frames,
+        masked_per_sub_batch=masked,
+        parameters=count_parameters(job.model),
+    )
+
+
+def assemble(
+    job: TrainJob,
+    mixture: DatasetMixture,
+    plan: BatchPlan,
+    *,
+    forwarded_samples: int,
+    frames_per_sub_batch: float,
+    masked_per_sub_batch: float | None,
+    parameters: Mapping[str, int],
+    left_out: Mapping[str, int] | None = None,
+    symbols: tuple[str, ...] | None = None,
+) -> RunPlan:
+    """What follows from an epoch's sub-batches, whatever the kind of job.
+
+    Args:
+        job: The spec.
+        mixture: Its training data.
+        plan: Its micro-batches.
+        forwarded_samples: Of an epoch, with padding.
+        frames_per_sub_batch: Mean.
+        masked_per_sub_batch: Mean, or None.
+        parameters: By part of the model.
+        left_out: Utterances by the reason why they cannot be used.
+        symbols: Of a recogniser.
+    """
+    batch, per_epoch, per_update = job.batch, plan.sub_batches_per_epoch, job.batch.sub_batches_per_update
+    left_out = dict(left_out or {})
+    forwarded_s = forwarded_samples / SAMPLE_RATE
     total = sum(parameters.values())
     return RunPlan(
         name=job.name,
@@ -121,9 +171,10 @@ def make_plan(job: PretrainJob) -> RunPlan:
             hours=mixture.hours,
             utterances=len(mixture),
             kept=plan.utterances_per_epoch,
-            dropped_short=plan.dropped_short,
-            cropped_long=plan.cropped_long,
+            dropped_short=plan.dropped_short - sum(left_out.values()),
+            cropped_long=0 if left_out else plan.cropped_long,
             hours_per_epoch=forwarded_s / 3600,
+            left_out=left_out,
         ),
         sub_batches_per_epoch=per_epoch,
         micro_batches_per_epoch=per_epoch / batch.concat,
@@ -131,11 +182,12 @@ def make_plan(job: PretrainJob) -> RunPlan:
         updates=job.updates,
         epochs=job.updates * per_update / per_epoch,
         audio_s_per_update=forwarded_s / per_epoch * per_update,
-        frames_per_update=frames * per_update,
-        masked_frames_per_update=masked * per_update,
+        frames_per_update=frames_per_sub_batch * per_update,
+        masked_frames_per_update=None if masked_per_sub_batch is None else masked_per_sub_batch * per_update,
         workers=tuple(_worker_share(job, total, count) for count in range(1, job.elastic.max_workers + 1)),
-        parameters=parameters,
+        parameters=dict(parameters),
         checkpoint_bytes=total * (_FP32_BYTES + _ADAM_BYTES),
+        symbols=symbols,
     )
 
 
@@ -168,7 +220,7 @@ def _frames_per_sub_batch(job: PretrainJob, counts: np.ndarray, crops: np.ndarra
     return mean_frames, mean_frames * masked / seen
 
 
-def _worker_share(job: PretrainJob, parameters: int, workers: int) -> WorkerShare:
+def _worker_share(job: TrainJob, parameters: int, workers: int) -> WorkerShare:
     total = job.batch.micro_batches_per_update
     shares = [len(assigned(total, 1, rank, workers)) for rank in range(workers)]
     weights, gradients, optimizer = state_bytes_per_worker(job.engine, parameters, workers)
@@ -186,9 +238,10 @@ def _worker_share(job: PretrainJob, parameters: int, workers: int) -> WorkerShar
 def state_bytes_per_worker(engine: EngineSpec, parameters: int, workers: int) -> tuple[int, int, int]:
     """Estimate bytes of weights, gradients and optimizer state on each worker.
 
-    Gradients are accumulated in fp32; in half precision the optimizer also holds fp32 master weights. ZeRO divides
-    the optimizer's state from stage 1, gradients from stage 2 and weights from stage 3 (Rajbhandari et al. 2020,
-    section 5). Communication buffers and activations are not in it.
+    Gradients are accumulated in fp32, and at stages 0 and 1 in 64-bit integers beside it (`exact_sum.py`); in half
+    precision the optimizer also holds fp32 master weights. ZeRO divides the optimizer's state from stage 1, gradients
+    from stage 2 and weights from stage 3 (Rajbhandari et al. 2020, section 5). Communication buffers and activations
+    are not in it.
     """
     half = engine.precision != "fp32"
 
@@ -196,6 +249,7 @@ def state_bytes_per_worker(engine: EngineSpec, parameters: int, workers: int) ->
         return -(-total_bytes // workers) if engine.zero_stage >= from_stage else total_bytes
 
     weights = held(parameters * (2 if half else _FP32_BYTES), 3)
-    gradients = held(parameters * _FP32_BYTES, 2)
+    exact = _EXACT_BYTES if engine.zero_stage < 2 else 0
+    gradients = held(parameters * (_FP32_BYTES + exact), 2)
     optimizer = held(parameters * (_ADAM_BYTES + (_FP32_BYTES if half else 0)), 1)
     return weights, gradients, optimizer

@@ -109,6 +109,7 @@ def evaluate_model(
         scores=score(scored),
         timings=tuple(timings),
         workers=workers,
+        notes=recogniser.notes,
     )
 
 

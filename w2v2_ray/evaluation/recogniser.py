@@ -34,6 +34,9 @@ class Recogniser:
         text: How transcripts are written.
         device: Where to compute.
 
+    Attributes:
+        notes: What was noticed when it was loaded, such as a damaged checkpoint that was passed over.
+
     Raises:
         CheckpointError: When the model is none, or its vocabulary is not known.
     """
@@ -53,6 +56,7 @@ class Recogniser:
         self._device = device
         self.spec = model.spec
         self.source = model.source
+        self.notes = model.notes
         self.vocabulary = model.vocabulary
         self.tokenizer = Tokenizer(model.vocabulary, text)
         self.stride_samples = model.spec.feature_encoder.stride_samples

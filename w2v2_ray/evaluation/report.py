@@ -27,6 +27,7 @@ class Evaluation:
         scores: Errors.
         timings: One entry a batch size.
         workers: That shared the utterances.
+        notes: What was noticed when the recogniser was loaded.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Evaluation:
     scores: Scores
     timings: tuple[Timing, ...]
     workers: int = 1
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the list of all utterances."""
@@ -52,6 +54,7 @@ class Evaluation:
             "audio_s": self.audio_s,
             "decoder": self.decoder,
             "workers": self.workers,
+            "notes": list(self.notes),
             "wer": scores.words.rate,
             "cer": scores.characters.rate,
             "words": scores.words.as_dict(),

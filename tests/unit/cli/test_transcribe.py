@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
-from w2v2_ray.model.interop.model_folder import save_model
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model
+from w2v2_ray.model.interop.model_folder import load_model, save_model
 from w2v2_ray.spec.symbols import SPECIALS
 
 VOCABULARY = (*SPECIALS, "|", *"ETAOINHSR")
@@ -184,3 +186,16 @@ def test_ctm_is_read_back(model, audio):
         assert 0 <= float(start_s) < float(start_s) + float(length_s) <= 2.1
         assert word.isalpha()
         assert 0 < float(confidence) <= 1
+
+
+def test_what_was_noticed_about_a_model_is_said_beside_its_transcript(make_tiny_job, audio, tmp_path):
+    spec = make_tiny_job(tmp_path, {"model.encoder.hourglass": None}).model
+    torch.manual_seed(8)
+    save_model(tmp_path / "own", spec, "ctc", dict(build_ctc_model(spec, len(VOCABULARY)).state_dict()), VOCABULARY)
+    export_model(load_model(tmp_path / "own"), TargetFormat.TORCHAUDIO, tmp_path / "model.pt")
+    (tmp_path / "vocab.json").write_text(json.dumps(VOCABULARY))
+    result = run(tmp_path / "model.pt", audio / "a.flac", "--vocabulary", tmp_path / "vocab.json")
+    assert result.exit_code == 0
+    assert "note: " in result.stderr
+    assert "note: " not in result.stdout
+    assert run(tmp_path / "own", audio / "a.flac").stderr.count("note: ") == 0

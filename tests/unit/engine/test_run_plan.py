@@ -104,11 +104,11 @@ def test_every_worker_count_has_its_share(plan_of):
 @pytest.mark.parametrize(
     ("engine", "expected"),
     [
-        ({"precision": "bf16", "zero_stage": 1}, (2000, 4000, 3000)),
+        ({"precision": "bf16", "zero_stage": 1}, (2000, 12000, 3000)),
         ({"precision": "bf16", "zero_stage": 2}, (2000, 1000, 3000)),
         ({"precision": "bf16", "zero_stage": 3}, (500, 1000, 3000)),
-        ({"precision": "fp32", "zero_stage": 0}, (4000, 4000, 8000)),
-        ({"precision": "fp32", "zero_stage": 1}, (4000, 4000, 2000)),
+        ({"precision": "fp32", "zero_stage": 0}, (4000, 12000, 8000)),
+        ({"precision": "fp32", "zero_stage": 1}, (4000, 12000, 2000)),
     ],
 )
 def test_zero_divides_state_among_workers(engine, expected):
@@ -125,3 +125,18 @@ def test_a_plan_is_plain_data(plan_of):
 def test_planning_needs_no_torch():
     code = "import sys; import w2v2_ray.engine.run_plan; print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_recognisers_plan_tells_what_is_left_out_padded_and_written_with(finetune_job):
+    job = finetune_job({"batch.max_samples": 15_000})
+    plan = make_plan(job)
+    data = plan.data
+    assert data.utterances == 36
+    assert data.left_out["too_long"] > 0
+    assert data.kept == 36 - sum(data.left_out.values())
+    assert (data.dropped_short, data.cropped_long) == (0, 0)
+    assert set("ABC") <= set(plan.symbols)
+    assert plan.masked_frames_per_update is None
+    assert data.hours_per_epoch >= sum(n for n in range(4_800, 15_001, 400)) / 16_000 / 3600
+    assert plan.parameters["head"] == (job.model.encoder.dim + 1) * len(plan.symbols)
+    assert plan.epochs == pytest.approx(job.updates * 5 / plan.sub_batches_per_epoch)

@@ -90,6 +90,15 @@ def test_a_tokenizer_file_gives_the_symbols(finetune_job, tmp_path):
     assert initial_model(finetune_job({"vocabulary.path": str(path)})).vocabulary == (*SPECIALS, "|", "B", "A", "C")
 
 
+def test_allowed_characters_that_given_symbols_cannot_write_are_refused(finetune_job):
+    changes = {"vocabulary.symbols": ["A", "B", "C"], "text.allowed": "ABCÉ D"}
+    with pytest.raises(SpecError, match=r"text\.allowed: 'DÉ' cannot be written with the symbols of vocabulary"):
+        initial_model(finetune_job(changes))
+    assert initial_model(finetune_job({**changes, "text.allowed": "AB C"})).vocabulary[-3:] == ("A", "B", "C")
+    # Where the transcripts give the symbols, an allowed letter may simply not occur.
+    assert "D" not in initial_model(finetune_job({"text.allowed": "ABCD"})).vocabulary
+
+
 def test_a_run_keeps_what_it_began_from(finetune_job, pretrained, tmp_path):
     run = run_folder(tmp_path)
     job = finetune_job(pretrained=str(pretrained), model=None)

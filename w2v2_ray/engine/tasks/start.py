@@ -91,6 +91,7 @@ def initial_model(job: FinetuneJob) -> LoadedModel:
     spec = with_settings(given, job)
     vocabulary = _vocabulary(job, source)
     Tokenizer(vocabulary, job.text)  # refuses symbols that the text cannot be written with
+    _refuse_unspellable(job, vocabulary)
     torch.manual_seed(RandomStreams(job.seed).torch_seed(Purpose.WEIGHTS))
     model = build_ctc_model(spec, len(vocabulary), job.regularisation.final_dropout)
     state = dict(model.state_dict())
@@ -160,6 +161,20 @@ def _vocabulary(job: FinetuneJob, source: LoadedModel | None) -> tuple[str, ...]
         return source.vocabulary
     data = open_data(job, job.data.train)
     return build_vocabulary((data.transcript(index) for index in range(len(data))), job.text)
+
+
+def _refuse_unspellable(job: FinetuneJob, vocabulary: tuple[str, ...]) -> None:
+    """Characters that the text allows and given symbols cannot write would be lost in silence.
+
+    Symbols taken from the transcripts are another matter: a rare letter that is allowed may not occur.
+    """
+    given = job.vocabulary.path is not None or job.vocabulary.symbols is not None
+    unwritable = sorted({*(job.text.allowed or "")} - {*vocabulary, " ", WORD_DELIMITER})
+    if given and unwritable:
+        raise SpecError(
+            f"text.allowed: {''.join(unwritable)!r} cannot be written with the symbols of vocabulary; add them there, "
+            "or take them out of text.allowed"
+        )
 
 
 def _request(job: FinetuneJob) -> dict[str, Any]:
