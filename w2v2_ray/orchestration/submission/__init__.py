@@ -1,0 +1,1 @@
+"""Sending jobs to a cluster through Ray's job server."""
