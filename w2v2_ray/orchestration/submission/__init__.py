@@ -1,1 +1,1 @@
-"""Sending jobs to a cluster through Ray's job server."""
+"""Sending our commands to a cluster through Ray's job server, and what they find there."""
