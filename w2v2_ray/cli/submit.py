@@ -40,7 +40,12 @@ def submit(
     stop: Annotated[
         bool, typer.Option("--stop", help="Stop the job that runs this; submit it again to go on.")
     ] = False,
-    working_dir: Annotated[Path, typer.Option(help="Folder to upload; the job spec must be in it.")] = Path(),
+    working_dir: Annotated[
+        str,
+        typer.Option(
+            help="Folder to upload; the job spec must be in it. local:///PATH: every node has it, send nothing."
+        ),
+    ] = ".",
     runtime_env: Annotated[
         Path | None,
         typer.Option(

@@ -22,6 +22,7 @@ from w2v2_ray.spec.job import Job, TrainJob
 RUNTIME_ENV_FILE = "jobs/runtime_env.yaml"
 """Looked for in the working directory."""
 DEFAULT_LIMIT_MIB = 64.0
+IN_PLACE = "local://"
 _ENTRY_MODULE = "w2v2_ray.cli.job_entry"
 _NAME_CHARACTERS = 60
 
@@ -55,14 +56,16 @@ class Surroundings:
     """Where jobs are sent from, and what they find on the cluster.
 
     Args:
-        working_dir: Uploaded.
+        working_dir: Uploaded, unless it is in place.
         runtime_env: Ray's runtime environment, without the working directory.
         max_upload_mib: Limit of the upload.
+        in_place: Every node has the working directory already, under the same path; nothing is sent.
     """
 
     working_dir: Path
     runtime_env: dict[str, Any]
     max_upload_mib: float = DEFAULT_LIMIT_MIB
+    in_place: bool = False
 
     @property
     def root(self) -> str:
@@ -76,19 +79,23 @@ class Surroundings:
             UserError: When the upload is too big.
         """
         environment = {"excludes": list(DEFAULT_EXCLUDES), **self.runtime_env, "working_dir": str(self.working_dir)}
-        upload = measure(self.working_dir, environment["excludes"])
-        upload.check(self.max_upload_mib)
+        if self.in_place:
+            environment["working_dir"] = f"{IN_PLACE}{self.working_dir}"
+            upload = Upload(self.working_dir, {})
+        else:
+            upload = measure(self.working_dir, environment["excludes"])
+            upload.check(self.max_upload_mib)
         entrypoint = shlex.join(["python", "-m", _ENTRY_MODULE, *arguments])
         return JobRequest(run, name, entrypoint, environment, upload)
 
 
 def surroundings(
-    working_dir: Path, runtime_env: Path | None, root: str | None, max_upload_mib: float = DEFAULT_LIMIT_MIB
+    working_dir: str, runtime_env: Path | None, root: str | None, max_upload_mib: float = DEFAULT_LIMIT_MIB
 ) -> Surroundings:
     """Read what jobs find on the cluster.
 
     Args:
-        working_dir: Folder to upload.
+        working_dir: Folder to upload, or `local://` and the absolute path of one that every node has.
         runtime_env: YAML file of Ray's runtime environment; None takes `jobs/runtime_env.yaml` where it exists.
         root: Folder that relative paths mean on the cluster; None leaves what the file says.
         max_upload_mib: Limit of the upload.
@@ -96,12 +103,16 @@ def surroundings(
     Raises:
         UserError: When the file is not a runtime environment.
     """
-    default = working_dir / RUNTIME_ENV_FILE
+    in_place = working_dir.startswith(IN_PLACE)
+    folder = Path(working_dir.removeprefix(IN_PLACE))
+    if in_place and not folder.is_absolute():
+        raise UserError(f"--working-dir {working_dir}: an absolute path is wanted, such as {IN_PLACE}/opt/w2v2-ray")
+    default = folder / RUNTIME_ENV_FILE
     file = runtime_env or (default if default.is_file() else None)
     environment = _read_runtime_env(file) if file is not None else {}
     if root is not None:
         environment["env_vars"] = {**environment.get("env_vars", {}), ROOT_VARIABLE: root}
-    return Surroundings(working_dir.absolute(), environment, max_upload_mib)
+    return Surroundings(folder.absolute(), environment, max_upload_mib, in_place)
 
 
 def _read_runtime_env(file: Path) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def job_request(place: Surroundings, file: Path, job: Job, overrides: Sequence[s
     storage = getattr(job, "storage_path", "")
     whole = storage if "storage_path" not in relative else os.path.join(place.root, storage)
     request = place.request(f"{whole.rstrip('/')}/{job.name}", job.name, [command, name, *options])
-    if Path(name).as_posix() not in request.upload.sizes:
+    if not place.in_place and Path(name).as_posix() not in request.upload.sizes:
         raise SpecError(
             f"{file}: is left out of the upload by `excludes`, .gitignore or .rayignore, so the cluster would not have "
             "it; move it, jobs/ for one is sent"
