@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from w2v2_ray.cli.app import app
+from w2v2_ray.cli.job_entry import run
 
 if __name__ == "__main__":
-    app(["train", *sys.argv[1:]])
+    run("train", sys.argv[1:])

@@ -9,7 +9,9 @@ import pytest
 from w2v2_ray.spec.loading import load_job, load_job_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = sorted([*REPOSITORY.glob("jobs/*.yaml"), *REPOSITORY.glob("tune_spaces/*.yaml")])
+RUNTIME_ENV = REPOSITORY / "jobs/runtime_env.yaml"
+"""What a submitted job finds on a cluster; no job itself."""
+FILES = sorted({*REPOSITORY.glob("jobs/*.yaml"), *REPOSITORY.glob("tune_spaces/*.yaml")} - {RUNTIME_ENV})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -21,6 +21,7 @@ from w2v2_ray.cli import (
     plan,
     prepare,
     schema,
+    submit,
     synth,
     train,
     transcribe,
@@ -84,6 +85,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)
 app.command("export")(export.export)
+app.command("submit")(submit.submit)
 app.command("demo")(demo.demo)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
@@ -55,6 +56,9 @@ class ElasticTrainer(TorchTrainer):
         kwargs["failure_policy"] = PatientFailurePolicy(
             self.run_config.failure_config, NewestState(self._run_path), self._max_without_progress
         )
-        if self.scaling_config.elasticity_enabled:
-            kwargs["scaling_policy"] = ElasticPolicy(self.scaling_config, self._rule, self._run_path)
+        kwargs["scaling_policy"] = (
+            ElasticPolicy(self.scaling_config, self._rule, self._run_path)
+            if self.scaling_config.elasticity_enabled
+            else FixedPolicy(self.scaling_config, self._run_path)
+        )
         return super()._initialize_and_run_controller(**kwargs)

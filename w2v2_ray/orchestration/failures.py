@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ray.exceptions import RuntimeEnvSetupError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
 from w2v2_ray.engine.checkpoint.files import list_states
@@ -97,13 +98,15 @@ class PatientFailurePolicy(DefaultFailurePolicy):
         failures = getattr(training_failed_error, "worker_failures", None)
         if failures and left_on_purpose(failures):
             return FailureDecision.RETRY
-        if failures:
+        # Nodes come and go: one that could not be made ready is no reason to give the run up, as Ray does.
+        unready = isinstance(getattr(training_failed_error, "controller_failure", None), RuntimeEnvSetupError)
+        if failures or unready:
             state = self._newest_state()
             self._in_vain = self._in_vain + 1 if state == self._last_state else 1
             self._last_state = state
             if self._in_vain > self._max_without_progress:
                 return FailureDecision.RAISE
-        return super().make_decision(training_failed_error)
+        return FailureDecision.RETRY if unready else super().make_decision(training_failed_error)
 
 
 class NewestState:

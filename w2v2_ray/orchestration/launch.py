@@ -194,6 +194,7 @@ def _start_ray(job: TrainJob, address: str | None) -> None:
 
 
 def _fit(job: TrainJob, run: RunFolder) -> None:
+    from w2v2_ray.orchestration.demand import withdraw_request
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
     from w2v2_ray.orchestration.worker import train_worker
 
@@ -213,6 +214,8 @@ def _fit(job: TrainJob, run: RunFolder) -> None:
             f"{job.failure.max_failures_without_progress} in a row without progress) and the run gave up; everything "
             f"up to the last state is kept, and the same command resumes. Last error:\n{_root_cause(error)}"
         ) from error
+    finally:
+        withdraw_request(str(run.path))
     failure = _fatal_error(run.path / fatal)
     if failure is not None:
         raise failure

@@ -16,18 +16,13 @@ from ray.train.v2._internal.execution.scaling_policy import (
     NoopDecision,
     ScalingDecision,
 )
-from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
-    TrainAutoscalingCoordinatorClient,
-)
 
-from w2v2_ray.durable import write_text
 from w2v2_ray.engine.checkpoint.files import list_states
+from w2v2_ray.orchestration.demand import RunRequest
 from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
 
 REQUEST_FILE = ".snapshot-wanted"
 """Its presence in the run's folder asks the workers for a snapshot."""
-REQUESTER_FILE = ".requester"
-"""Holds the name under which the run's controller asks the cluster for resources."""
 _LOOK_INTERVAL_S = 1.0
 _REFUSAL_S = 300.0
 _SNAPSHOT_PATIENCE_S = 15.0
@@ -99,7 +94,7 @@ class SnapshotRequest:
             self._path.unlink(missing_ok=True)
 
 
-class ElasticPolicy(ElasticScalingPolicy):
+class ElasticPolicy(RunRequest, ElasticScalingPolicy):
     """Ray's elastic policy with a fresh view of the cluster, hysteresis, and a snapshot before a resize.
 
     Ray's own counts nodes as of up to 20 s ago, dead and draining ones included.
@@ -111,7 +106,7 @@ class ElasticPolicy(ElasticScalingPolicy):
     """
 
     def __init__(self, scaling_config: Any, rule: ResizeRule, run: str) -> None:
-        super().__init__(scaling_config)
+        super().__init__(scaling_config, run)
         self._rule = rule
         self._run = Path(run)
         self._request = SnapshotRequest(self._run)
@@ -120,16 +115,6 @@ class ElasticPolicy(ElasticScalingPolicy):
         self._refused_at = 0.0
         self._nodes: frozenset[str] = frozenset()
         self._attempted = 0
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Take back what a killed driver had asked for, which else stays reserved for it for three minutes."""
-        path = self._run / REQUESTER_FILE
-        if path.exists():
-            self._requester_id = path.read_text().strip()
-            self._coordinator_client = TrainAutoscalingCoordinatorClient(self._requester_id)
-            self._cancel_resource_request()
-        super().after_controller_start(train_run_context)
-        write_text(path, str(self._requester_id))
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what the cluster has now."""

@@ -1,0 +1,67 @@
+"""What a run asks of its cluster: room for all its workers, for as long as it lasts.
+
+Ray Train tells Ray's coordinator, which tells the autoscaler; that starts nodes until the request fits and, where its
+limits or the market forbid, as many as it can. The run starts with what is there (at least `elastic.min_workers`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import Any
+
+import ray
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
+    TrainAutoscalingCoordinatorClient,
+)
+from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ScalingPolicy
+
+_COORDINATOR = "AutoscalingCoordinator"
+_CANCEL_TIMEOUT_S = 2.0
+
+
+def requester_of(run: str) -> str:
+    """The name under which a run's controller asks for resources, whichever launch of it asks.
+
+    Ray would make up a new one for each launch, and what a killed driver had asked for would stay reserved, and its
+    nodes up, until it expires after three minutes.
+
+    Args:
+        run: Folder or URI of the run.
+    """
+    return f"w2v2-ray-{hashlib.sha256(run.encode()).hexdigest()[:24]}"
+
+
+class RunRequest(ScalingPolicy):
+    """Mixed into a scaling policy, asks under the run's own name, so that a later launch takes the request over.
+
+    Args:
+        scaling_config: Ray's.
+        run: Folder or URI of the run.
+    """
+
+    def __init__(self, scaling_config: Any, run: str) -> None:
+        super().__init__(scaling_config)
+        self._requester_id = requester_of(run)
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Ask for all workers."""
+        self._coordinator_client = TrainAutoscalingCoordinatorClient(self._requester_id)
+        # Of a launch that was killed: its size may have been another.
+        self._cancel_resource_request()
+        self._send_resource_request()
+
+
+class FixedPolicy(RunRequest, FixedScalingPolicy):
+    """Ray's policy for runs of one size."""
+
+
+def withdraw_request(run: str) -> None:
+    """Ask for nothing any more; the autoscaler takes idle nodes away. For the driver, whatever ended the run.
+
+    The controller does so itself when it ends in order, but not when the job is stopped and takes it along.
+    """
+    with contextlib.suppress(Exception):  # no coordinator, or the cluster is gone
+        coordinator = ray.get_actor(_COORDINATOR, namespace=_COORDINATOR)
+        ray.get(coordinator.cancel_request.remote(requester_of(run)), timeout=_CANCEL_TIMEOUT_S)

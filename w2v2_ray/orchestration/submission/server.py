@@ -1,0 +1,209 @@
+"""Ray's job server: who runs a run, sending, stopping, following."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from w2v2_ray.errors import RunFailedError, UserError
+from w2v2_ray.orchestration.submission.request import JobRequest
+
+RUN_KEY, ATTEMPT_KEY = "w2v2_ray_run", "w2v2_ray_attempt"
+"""Metadata by which a run's jobs are found again."""
+_ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+    "ray._private.runtime_env.working_dir",
+)
+"""Loggers of Ray that tell what we tell in one line."""
+_STOP_PATIENCE_S = 60.0
+_SERVER_PATIENCE_S = 120.0
+_LOOK_INTERVAL_S = 1.0
+_USER_MISTAKE = 2
+
+
+class JobServer:
+    """A cluster's job server.
+
+    Args:
+        address: Its URL, such as http://127.0.0.1:8265.
+
+    Raises:
+        UserError: When it does not answer, or refuses us.
+    """
+
+    def __init__(self, address: str) -> None:
+        from ray.job_submission import JobSubmissionClient
+
+        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+            raise UserError(f"--address {address}: the URL of Ray's dashboard is wanted, such as http://127.0.0.1:8265")
+        self.address = address
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with self._errors(), _without_address_variables():
+            self._client = JobSubmissionClient(address)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what Ray's client raises into one message."""
+        import requests
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except (ConnectionError, requests.exceptions.RequestException) as error:
+            raise UserError(
+                f"{self.address}: no Ray job server answers there; on another machine, open a tunnel first: "
+                "ssh -N -L 8265:127.0.0.1:8265 HEAD, then use --address http://127.0.0.1:8265"
+            ) from error
+        except AuthenticationError as error:
+            raise UserError(
+                f"{self.address}: this cluster wants a token, and got none or another; set RAY_AUTH_MODE=token "
+                "and RAY_AUTH_TOKEN_PATH to the file that holds the cluster's token"
+            ) from error
+        except RuntimeError as error:
+            raise RunFailedError(f"{self.address}: {' '.join(str(error).split())[:600]}") from error
+
+    def jobs_of(self, run: str) -> list[Any]:
+        """Ray's details of all jobs that were submitted for a run, in the order of their attempts."""
+        with self._errors():
+            jobs = [job for job in self._client.list_jobs() if (job.metadata or {}).get(RUN_KEY) == run]
+        return sorted(jobs, key=lambda job: int(job.metadata.get(ATTEMPT_KEY, 0)))
+
+    def live_job_of(self, run: str) -> Any | None:
+        """The job that runs a run now, or waits to."""
+        live = [job for job in self.jobs_of(run) if not job.status.is_terminal()]
+        return live[-1] if live else None
+
+    def submit(self, request: JobRequest) -> str:
+        """Send a request.
+
+        Returns:
+            The submission id.
+
+        Raises:
+            UserError: When the run is being run.
+        """
+        jobs = self.jobs_of(request.run)
+        for job in jobs:
+            if not job.status.is_terminal():
+                raise self._is_running(request, job.submission_id, job.status)
+        attempt = 1 + max((int(job.metadata.get(ATTEMPT_KEY, 0)) for job in jobs), default=0)
+        name = request.submission_id(attempt)
+        try:
+            with self._errors():
+                self._client.submit_job(
+                    entrypoint=request.entrypoint,
+                    submission_id=name,
+                    runtime_env=request.runtime_env,
+                    metadata={RUN_KEY: request.run, ATTEMPT_KEY: str(attempt)},
+                )
+        except RunFailedError as error:
+            if "already exists" in error.message:
+                raise self._is_running(request, name, "just submitted") from error
+            raise
+        return name
+
+    def _is_running(self, request: JobRequest, name: str, status: Any) -> UserError:
+        return UserError(
+            f"{request.run}: job {name} is running this on {self.address} ({status}); follow it with "
+            f"`ray job logs --follow {name} --address {self.address}`, stop it with the same command and --stop, or "
+            "use another name"
+        )
+
+    def stop(self, name: str) -> str:
+        """Stop a job and wait until it has ended.
+
+        Returns:
+            Its status.
+        """
+        with self._errors():
+            self._client.stop_job(name)
+            deadline = time.monotonic() + _STOP_PATIENCE_S
+            while not (status := self._client.get_job_status(name)).is_terminal() and time.monotonic() < deadline:
+                time.sleep(_LOOK_INTERVAL_S)
+        return str(status)
+
+    def follow(self, name: str, write: Callable[[str], None]) -> Any:
+        """Pass on what a job prints until it has ended.
+
+        A connection that breaks, a tunnel for one, is opened again, and nothing is told twice.
+
+        Returns:
+            Ray's details of the job.
+
+        Raises:
+            UserError: When the server does not answer for two minutes.
+        """
+        told = 0
+
+        async def tail(skip: int) -> None:
+            nonlocal told
+            async for chunk in self._client.tail_job_logs(name):
+                fresh, skip = chunk[skip:], max(0, skip - len(chunk))
+                told += len(fresh)
+                write(fresh)
+
+        import aiohttp
+
+        while True:
+            with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError):
+                asyncio.run(tail(told))
+            details = self._patiently(name)
+            if details.status.is_terminal():
+                return details
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def _patiently(self, name: str) -> Any:
+        deadline = time.monotonic() + _SERVER_PATIENCE_S
+        while True:
+            try:
+                with self._errors():
+                    return self._client.get_job_info(name)
+            except (UserError, RunFailedError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_INTERVAL_S)
+
+
+def exit_status(details: Any) -> int:
+    """What our command would have ended with: 0 done, 2 the user's input was wrong, 1 anything else.
+
+    Args:
+        details: Ray's of a job that has ended.
+    """
+    if str(details.status) == "SUCCEEDED":
+        return 0
+    return _USER_MISTAKE if details.driver_exit_code == _USER_MISTAKE else 1
+
+
+def in_the_open(address: str) -> bool:
+    """Whether an address sends code and a token unencrypted over a network that is nobody's own.
+
+    Only addresses written as numbers are judged; a name may mean anything.
+    """
+    parts = urlsplit(address)
+    try:
+        return parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_global
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _without_address_variables() -> Iterator[None]:
+    """Ray's client would let them override the address that it is given."""
+    kept = {name: os.environ.pop(name) for name in _ADDRESS_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
