@@ -13,6 +13,7 @@ from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError, explain_unkno
 from w2v2_ray.spec.document import Mark, Node, Origin, parse_yaml
 from w2v2_ray.spec.introspection import specs_in
 from w2v2_ray.spec.job import Job, TrainJob
+from w2v2_ray.spec.kinds import JOB_KINDS
 from w2v2_ray.spec.loading import LoadedJob, change_job, load_job_of, load_job_tree, read_spec_file
 from w2v2_ray.spec.overrides import Override
 from w2v2_ray.spec.space import ParameterSpec, SpaceSpec
@@ -62,7 +63,7 @@ def load_sweep(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Load
     if sweep.mode != "quality":
         change_job(base, measuring)  # what is wrong with it is better said now
     mistakes = [
-        *_unknown_fields(base, marks),
+        *_unknown_fields(type(base.job), marks),
         *_search_mistakes(sweep, parameters, marks, base, tree),
     ]
     if mistakes:
@@ -151,7 +152,7 @@ def _parameters(
             marks[path] = replace(place, origin=Origin.OPTION)
 
     if sweep.space.file is not None:
-        space = load_job_of(SpaceSpec, sweep.space.file)
+        space = load_space(sweep.space.file)
         if space.job.of != base.job.kind:
             place = tree.nearest(("space", "file")).place
             raise SpecError(
@@ -163,8 +164,23 @@ def _parameters(
     return parameters, marks
 
 
-def _unknown_fields(base: LoadedJob[TrainJob], marks: Mapping[str, Mark]) -> Iterator[Diagnostic]:
-    root = type(base.job)
+def load_space(path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[SpaceSpec]:
+    """Read and validate a search space; every field it names exists.
+
+    Raises:
+        SpecError: With all mistakes.
+    """
+    space = load_job_of(SpaceSpec, path, overrides)
+    node = space.tree.child("parameters")
+    entries = node.value if node is not None and isinstance(node.value, dict) else {}
+    marks = {key: entry.key_mark or entry.mark for key, entry in entries.items()}
+    mistakes = list(_unknown_fields(JOB_KINDS[space.job.of], marks))
+    if mistakes:
+        raise InvalidJobError.of(mistakes)
+    return space
+
+
+def _unknown_fields(root: type[Job], marks: Mapping[str, Mark]) -> Iterator[Diagnostic]:
     for path, mark in marks.items():
         parts = path.split(".")
         if parts[0] in _FIXED:

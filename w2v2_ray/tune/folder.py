@@ -27,6 +27,7 @@ class KeptPoint:
         values: Dotted path to value, of what varies.
         trial_job: The job as it is measured, local paths absolute.
         job: The job as it would be trained.
+        place: In the order of the space.
     """
 
     key: str
@@ -34,6 +35,7 @@ class KeptPoint:
     values: dict[str, Any]
     trial_job: dict[str, Any]
     job: dict[str, Any]
+    place: int
 
 
 class SweepFolder:
@@ -115,9 +117,11 @@ class SweepFolder:
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return False
 
-    def keep_point(self, point: Point, trial_job: TrainJob) -> None:
-        """Write a point where its trials find it."""
-        document = KeptPoint(point.key, point.label, point.values, _plain(trial_job), _plain(point.job))
+    def keep_point(self, point: Point, trial_job: TrainJob, place: int) -> None:
+        """Write a point where its trials find it; one that is there stays."""
+        if (self.path / "points" / f"{point.key}.json").exists():
+            return
+        document = KeptPoint(point.key, point.label, point.values, _plain(trial_job), _plain(point.job), place)
         write_text(self.path / "points" / f"{point.key}.json", json.dumps(asdict(document), indent=1) + "\n")
 
     def point(self, key: str) -> KeptPoint:
@@ -125,8 +129,17 @@ class SweepFolder:
         return KeptPoint(**json.loads((self.path / "points" / f"{key}.json").read_text(encoding="utf-8")))
 
     def points(self) -> dict[str, KeptPoint]:
-        """All points that were kept, by key."""
-        return {path.stem: self.point(path.stem) for path in sorted((self.path / "points").glob("*.json"))}
+        """All points that were kept, by key, in the order of the space."""
+        found = [self.point(path.stem) for path in (self.path / "points").glob("*.json")]
+        return {point.key: point for point in sorted(found, key=lambda point: point.place)}
+
+    def keep_baseline(self, key: str) -> None:
+        """Write which point everything is compared with."""
+        write_text(self.path / "baseline", key + "\n")
+
+    def baseline(self) -> str:
+        """Key of the point that everything is compared with."""
+        return (self.path / "baseline").read_text(encoding="utf-8").strip()
 
     def keep_rejected(self, rejected: Iterable[Rejected]) -> None:
         """Write what was left out and why."""

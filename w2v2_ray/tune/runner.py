@@ -77,9 +77,9 @@ def run_sweep(
     folder.create()
     with run_lock(folder.path):
         begun = folder.claim(loaded)
-        _keep_baseline(folder, points, begun)
-        for point in points.points:
-            folder.keep_point(point, with_absolute_paths(point.trial_job))
+        folder.keep_baseline(points.baseline.key)
+        for place, point in enumerate(points.points):
+            folder.keep_point(point, with_absolute_paths(point.trial_job), place)
         if not begun or loaded.sweep.search.method != "optuna":
             folder.keep_rejected(points.rejected)
         settings = _settings(loaded, folder, noise)
@@ -89,11 +89,6 @@ def run_sweep(
         reasons = {entry.reason for entry in folder.measurements}
         raise RunFailedError(f"{folder.path}: no trial gave a figure: {'; '.join(filter(None, reasons))[:2000]}")
     return folder
-
-
-def _keep_baseline(folder: SweepFolder, points: Points, begun: bool) -> None:
-    if not begun:
-        (folder.path / "baseline").write_text(points.baseline.key)
 
 
 def _uses_noise(loaded: LoadedSweep, points: Points, notify: Notify) -> bool:

@@ -106,7 +106,7 @@ class ValidPoints(Searcher):
         }
         point = make_point(self._loaded, values)
         if isinstance(point, Point):
-            SweepFolder(self._folder).keep_point(point, with_absolute_paths(point.trial_job))
+            SweepFolder(self._folder).keep_point(point, with_absolute_paths(point.trial_job), self._proposed + 1)
         return point
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
