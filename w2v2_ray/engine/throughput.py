@@ -77,6 +77,8 @@ class Throughput:
         step_p10_s: A tenth of the updates took less.
         step_p50_s: Half of them.
         step_p90_s: Nine tenths of them.
+        cpu_s: CPU time of all threads and workers in the timed updates; what other programs take does not enter.
+        frames: Frames forwarded in them.
         peak_memory_bytes: Most memory held: on the GPU allocated by torch, on the CPU resident above the start.
         reserved_memory_bytes: On the GPU, reserved by torch's allocator; on the CPU the same as the peak.
         timed_memory_bytes: The peak of the timed updates alone.
@@ -97,6 +99,8 @@ class Throughput:
     step_p10_s: float
     step_p50_s: float
     step_p90_s: float
+    cpu_s: float
+    frames: int
     peak_memory_bytes: int
     reserved_memory_bytes: int
     timed_memory_bytes: int
@@ -198,21 +202,21 @@ class _Measurement:
         before = self._meter.peak_bytes()
         totals: dict[str, float] = {}
         steps: list[float] = []
-        waited = 0.0
+        waited = cpu_s = 0.0
         try:
             for update in range(1, self._request.warmup_updates + self._request.timed_updates + 1):
                 if update == self._request.warmup_updates + 1:
                     before = max(before, self._meter.peak_bytes())
                     self._meter.restart()
-                    waited = batches.wait_s
+                    waited, cpu_s = batches.wait_s, time.process_time()
                 elapsed_s, sums = self._timed(lambda update=update: self._update(update, batches))
                 if update > self._request.warmup_updates:
                     steps.append(elapsed_s)
                     totals = {name: totals.get(name, 0.0) + value for name, value in sums.items()}
-            waited = batches.wait_s - waited
+            waited, cpu_s = batches.wait_s - waited, time.process_time() - cpu_s
         finally:
             batches.close()
-        return self._result(totals, steps, waited, before)
+        return self._result(totals, steps, waited, cpu_s, before)
 
     def _mine(self) -> Iterator[int]:
         for update in count(1):
@@ -260,13 +264,16 @@ class _Measurement:
             raise NotFiniteError(f"the {what} at update {update}")
         return totals
 
-    def _result(self, totals: dict[str, float], steps: list[float], waited_s: float, before: int) -> Throughput:
+    def _result(
+        self, totals: dict[str, float], steps: list[float], waited_s: float, cpu_s: float, before: int
+    ) -> Throughput:
         elapsed_s = sum(steps)
         engine = self._engine
         timed = self._meter.peak_bytes()
         waiting, timed_memory, peak, reserved = max_over_workers(
             [waited_s / elapsed_s, timed, max(before, timed), self._meter.reserved_bytes()], engine.device
         )
+        (cpu_s,) = sum_over_workers(torch.tensor([cpu_s], dtype=torch.float64, device=engine.device))
         parameters = sum(math.prod(shape) for shape in engine.parameter_shapes.values())
         p10, p50, p90 = (float(value) for value in np.percentile(steps, (10, 50, 90)))
         masked = totals.get("masked_frames")
@@ -278,6 +285,8 @@ class _Measurement:
             step_p10_s=p10,
             step_p50_s=p50,
             step_p90_s=p90,
+            cpu_s=cpu_s,
+            frames=int(totals["frames"]),
             peak_memory_bytes=int(peak),
             reserved_memory_bytes=max(int(reserved), int(peak)),
             timed_memory_bytes=int(timed_memory),

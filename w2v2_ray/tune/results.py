@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,8 @@ class Row:
         frames_per_s: Throughput.
         masked_frames_per_s: Throughput in the published tables' "tokens".
         speed_up: Against the baseline's measurement nearest in time.
+        cpu_speed_up: The same in frames per second of CPU time, of trials on the CPU: what other programs take does
+            not enter.
         memory_bytes: Peak.
         memory_percent: Of the baseline's, medians.
         activation_percent: The same without weights, gradients and optimizer state.
@@ -57,6 +59,7 @@ class Row:
     frames_per_s: Spread | None
     masked_frames_per_s: Spread | None
     speed_up: Spread | None
+    cpu_speed_up: Spread | None
     memory_bytes: Spread | None
     memory_percent: Spread | None
     activation_percent: float | None
@@ -132,7 +135,8 @@ def _row(
         failed=tuple(entry for entry in entries if not entry.ok),
         frames_per_s=Spread.of(figures(measured, "frames_per_s")),
         masked_frames_per_s=Spread.of(figures(measured, "masked_frames_per_s")),
-        speed_up=_speed_up(measured, against),
+        speed_up=_speed_up(measured, against, _frames_per_s),
+        cpu_speed_up=_speed_up(measured, against, _frames_per_cpu_s),
         memory_bytes=memory,
         memory_percent=percent,
         activation_percent=activations,
@@ -145,14 +149,31 @@ def _median(measurements: Sequence[Measurement], name: str) -> float | None:
     return spread.median if spread is not None else None
 
 
-def _speed_up(measured: Sequence[Measurement], against: Sequence[Measurement]) -> Spread | None:
+def _speed_up(
+    measured: Sequence[Measurement],
+    against: Sequence[Measurement],
+    speed: Callable[[Measurement], float | None],
+) -> Spread | None:
     """Each measurement over the baseline's nearest in time, so that a machine that drifts does not decide."""
     ratios = []
     for entry in measured:
-        if against and "frames_per_s" in entry.figures:
+        if against:
             nearest = min(against, key=lambda other: abs(_middle(other) - _middle(entry)))
-            ratios.append(float(entry.figures["frames_per_s"]) / float(nearest.figures["frames_per_s"]))
+            mine, other = speed(entry), speed(nearest)
+            if mine and other:
+                ratios.append(mine / other)
     return Spread.of(ratios)
+
+
+def _frames_per_s(entry: Measurement) -> float | None:
+    value = entry.figures.get("frames_per_s")
+    return float(value) if value is not None else None
+
+
+def _frames_per_cpu_s(entry: Measurement) -> float | None:
+    found = entry.figures
+    on_cpu = str(found.get("device", "")).startswith("CPU") and found.get("cpu_s")
+    return float(found["frames"]) / float(found["cpu_s"]) if on_cpu else None
 
 
 def _middle(entry: Measurement) -> float:

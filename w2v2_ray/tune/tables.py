@@ -18,8 +18,10 @@ def throughput_table(rows: Sequence[Row]) -> Table:
     """The published form: configuration, speed-up, memory in per cent; the published figures beside them."""
     published = any(row.published for row in rows)
     activations = any(row.activation_percent is not None for row in rows)
+    cpu = any(row.cpu_speed_up is not None for row in rows)
     masked = any(row.masked_frames_per_s is not None for row in rows)
     header = ["configuration", "speed-up", "memory %"]
+    header += ["speed-up in CPU time"] if cpu else []
     header += ["published speed-up", "published memory %"] if published else []
     header += ["memory % without state"] if activations else []
     header += ["memory, GiB", "frames/s"]
@@ -27,6 +29,8 @@ def throughput_table(rows: Sequence[Row]) -> Table:
     lines = []
     for row in rows:
         line = [_name(row), _spread(row.speed_up, 2, "x") or _failure(row), _spread(row.memory_percent, 1)]
+        if cpu:
+            line.append(_spread(row.cpu_speed_up, 2, "x"))
         if published:
             known = row.published
             line += [f"{known.speed_up:.2f}x", f"{known.memory_percent:.2f}"] if known else ["", ""]
