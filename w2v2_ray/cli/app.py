@@ -44,7 +44,9 @@ class _Group(TyperGroup):
             print_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("\ninterrupted; a training run or sweep continues when the same command is given again", err=True)
+            typer.echo(
+                "\ninterrupted; a training run or sweep continues when the same command is given again", err=True
+            )
             raise typer.Exit(INTERRUPTED) from None
 
 

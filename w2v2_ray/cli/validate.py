@@ -35,8 +35,8 @@ def validate(
     from w2v2_ray.spec.loading import load_job, load_job_of
 
     try:
-        if (entry := load_job(job, overrides or ()).job.kind) in ("sweep", "space"):
-            _validate_search(entry, job, overrides or (), as_json)
+        if (kind := load_job(job, overrides or ()).job.kind) in ("sweep", "space"):
+            _validate_search(kind, job, overrides or (), as_json)
             return
         loaded = load_job_of(TrainJob, job, overrides or ())
         datasets = _open_datasets(loaded) if check_data else []

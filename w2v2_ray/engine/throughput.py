@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -209,7 +210,7 @@ class _Measurement:
                     before = max(before, self._meter.peak_bytes())
                     self._meter.restart()
                     waited, cpu_s = batches.wait_s, time.process_time()
-                elapsed_s, sums = self._timed(lambda update=update: self._update(update, batches))
+                elapsed_s, sums = self._timed(partial(self._update, update, batches))
                 if update > self._request.warmup_updates:
                     steps.append(elapsed_s)
                     totals = {name: totals.get(name, 0.0) + value for name, value in sums.items()}

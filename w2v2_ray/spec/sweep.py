@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from w2v2_ray.spec.base import Finding, Int, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec
+from w2v2_ray.spec.base import Finding, Int, NonNegativeInt, PositiveFloat, PositiveInt, Spec
 from w2v2_ray.spec.job import Job
 from w2v2_ray.spec.space import ParameterSpec, as_parameters
 

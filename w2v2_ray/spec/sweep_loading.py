@@ -243,4 +243,3 @@ def _search_mistakes(
             "noise",
             tree.nearest(("throughput", "audio")).place,
         )
-

@@ -44,7 +44,11 @@ def plot_bars(rows: Sequence[Row], out: Path, title: str) -> Path | None:
             axis.errorbar(spread.median, ours_at, xerr=errors, color="black", capsize=2, lw=1)
             digits = 2 if name == "speed_up" else 0
             axis.annotate(
-                f" {spread.median:.{digits}f}{mark}", (spread.high, ours_at), va="center", fontsize=8, xytext=(3, 0),
+                f" {spread.median:.{digits}f}{mark}",
+                (spread.high, ours_at),
+                va="center",
+                fontsize=8,
+                xytext=(3, 0),
                 textcoords="offset points",
             )
             if row.published is not None:
@@ -73,7 +77,8 @@ def plot_pareto(rows: Sequence[Row], out: Path, title: str) -> Path | None:
 
     def place(row: Row) -> tuple[float, float]:
         spread = row.speed_up if relative else row.frames_per_s
-        assert spread is not None and row.memory_bytes is not None
+        assert spread is not None
+        assert row.memory_bytes is not None
         return row.memory_bytes.median / _GIB, spread.median
 
     figure, axis = plt.subplots(figsize=(9.5, 6), constrained_layout=True)

@@ -127,9 +127,7 @@ def _baseline(loaded: LoadedSweep) -> Point | None:
     return point
 
 
-def _point(
-    loaded: LoadedSweep, label: str, values: dict[str, Any], options: Sequence[Override]
-) -> Point | Rejected:
+def _point(loaded: LoadedSweep, label: str, values: dict[str, Any], options: Sequence[Override]) -> Point | Rejected:
     try:
         job = change_job(loaded.base, options).job
         trial_job = job
@@ -207,5 +205,3 @@ def interleaved(points: Sequence[Point], repeats: int, seed: int) -> list[tuple[
         start = repeat * max(1, len(order) // repeats) % len(order)
         trials += [(point, repeat) for point in (*order[start:], *order[:start])]
     return trials
-
-

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import w2v2_ray
+from w2v2_ray.tune.measurement import Status
 
 _POLL_S = 0.2
 _LEAVE_S = 10.0
@@ -26,7 +27,7 @@ _TAIL_BYTES = 20_000
 class Outcome:
     """How a trial's processes ended: `Measurement`'s status, reason and figures."""
 
-    status: str
+    status: Status
     reason: str | None
     figures: dict[str, Any]
 
@@ -84,9 +85,7 @@ def _start(request: Path, result: Path, output: BinaryIO) -> subprocess.Popen[by
     )
 
 
-def _wait(
-    processes: list[subprocess.Popen[bytes]], timeout_s: float | None, while_running: Callable[[], None]
-) -> bool:
+def _wait(processes: list[subprocess.Popen[bytes]], timeout_s: float | None, while_running: Callable[[], None]) -> bool:
     """Whether all ended, or one did and the others were given time to follow."""
     started = time.monotonic()
     first_end: float | None = None

@@ -107,7 +107,7 @@ def _images(
     measurements: Sequence[Measurement],
     comparison: Comparison | None,
 ) -> list[Image]:
-    images = []
+    images: list[Image] = []
     if sweep.mode == "find_concat":
         return images
     bars = plot_bars(rows, folder.path / "bars.png", sweep.name)
@@ -141,7 +141,10 @@ def _parts(
 ) -> list[Part]:
     parts: list[Part] = [Heading(f"Sweep {sweep.name}", 1), Text(_what(sweep, rows, measurements))]
     if best is not None:
-        parts += [Text(f"**Best: {best.label}.** {_why(best, comparison)}"), Code(f"w2v2-ray train {folder.path / BEST}")]
+        parts += [
+            Text(f"**Best: {best.label}.** {_why(best, comparison)}"),
+            Code(f"w2v2-ray train {folder.path / BEST}"),
+        ]
     parts += [Heading("Configurations"), table, Text(_reading(sweep, rows, comparison))]
     front = [row.label for row in rows if row.on_front]
     if sweep.mode != "find_concat" and front:

@@ -95,8 +95,7 @@ def summarise(
     *,
     loss: Mapping[str, float] | None = None,
 ) -> list[Row]:
-    """One row for each configuration that was tried, the baseline first, the others in the order of their labels' first
-    appearance in the space.
+    """One row for each configuration that was tried, the baseline first, the others in the order of the space.
 
     Args:
         points: By key, in the order of the space.
@@ -115,9 +114,7 @@ def summarise(
     return _with_front(rows, loss)
 
 
-def _row(
-    point: KeptPoint, baseline: KeptPoint, entries: Sequence[Measurement], against: Sequence[Measurement]
-) -> Row:
+def _row(point: KeptPoint, baseline: KeptPoint, entries: Sequence[Measurement], against: Sequence[Measurement]) -> Row:
     measured = tuple(entry for entry in entries if entry.ok)
     memory = Spread.of(figures(measured, "peak_memory_bytes"))
     base_memory = Spread.of(figures(against, "peak_memory_bytes"))
@@ -184,9 +181,7 @@ def _with_front(rows: Sequence[Row], loss: Mapping[str, float] | None) -> list[R
     candidates = [
         row
         for row in rows
-        if row.frames_per_s is not None
-        and row.memory_bytes is not None
-        and (loss is None or row.point.key in loss)
+        if row.frames_per_s is not None and row.memory_bytes is not None and (loss is None or row.point.key in loss)
     ]
     costs = [
         (-_speed(row), row.memory_bytes.median if row.memory_bytes else math.inf, *_loss_of(row, loss))
@@ -233,8 +228,10 @@ def trial_records(points: Mapping[str, KeptPoint], measurements: Iterable[Measur
                 "reason": entry.reason,
                 "started": entry.started,
                 "wall_s": entry.wall_s,
-                **{path: value if isinstance(value, (int, float, str)) else str(value) for path, value in
-                   point.values.items()},
+                **{
+                    path: value if isinstance(value, (int, float, str)) else str(value)
+                    for path, value in point.values.items()
+                },
                 **flat,
             }
         )

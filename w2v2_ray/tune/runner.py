@@ -1,4 +1,4 @@
-"""The driver of a sweep: work out the points, run the trials through Ray Tune, go on where an earlier driver stopped."""
+"""The driver of a sweep: work out the points, run trials through Ray Tune, go on where an earlier driver stopped."""
 
 from __future__ import annotations
 
@@ -143,9 +143,7 @@ def _resources(loaded: LoadedSweep, points: Points) -> dict[str, float]:
 
 
 @contextmanager
-def _ray(
-    loaded: LoadedSweep, points: Points, address: str | None, dashboard: bool, notify: Notify
-) -> Iterator[None]:
+def _ray(loaded: LoadedSweep, points: Points, address: str | None, dashboard: bool, notify: Notify) -> Iterator[None]:
     """A Ray to run in: the one this process uses or that is named, else a local one that ends with the block."""
     # Workers must not change into a trial's folder: nothing here is relative to it.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -241,7 +239,9 @@ def _order(loaded: LoadedSweep, points: Points) -> list[dict[str, Any]] | None:
 
 
 def _config(point: Point, repeat: int) -> dict[str, Any]:
-    values = {path: value if isinstance(value, (int, float, str)) else str(value) for path, value in point.values.items()}
+    values = {
+        path: value if isinstance(value, (int, float, str)) else str(value) for path, value in point.values.items()
+    }
     return {"configuration": point.label, "repeat": repeat, "key": point.key, "parameters": values}
 
 
@@ -300,4 +300,3 @@ def needed_trials(loaded: LoadedSweep, points: Points) -> int:
     """Trials that a sweep consists of."""
     order = _order(loaded, points)
     return loaded.sweep.search.samples if order is None else len(order)
-

@@ -104,9 +104,7 @@ def concat_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     tune.report({**_told(last), "largest_concat": best or 0})
 
 
-def measure_once(
-    settings: TrialSettings, point: KeptPoint, repeat: int, concat: int | None = None
-) -> Measurement:
+def measure_once(settings: TrialSettings, point: KeptPoint, repeat: int, concat: int | None = None) -> Measurement:
     """Measure a point in a fresh process, or read what was measured before."""
     folder = SweepFolder(settings.folder)
     measurements = folder.measurements
@@ -157,9 +155,7 @@ def quality_trial(config: dict[str, Any], settings: TrialSettings) -> None:
 
     def keep(status: Any, reason: str | None, *, finished: bool) -> Measurement:
         figures = {**follower.latest, "finished": finished}
-        measurement = Measurement(
-            point.key, repeat, status, reason, figures, started, wall_s=time.monotonic() - clock
-        )
+        measurement = Measurement(point.key, repeat, status, reason, figures, started, wall_s=time.monotonic() - clock)
         folder.measurements.write(measurement)
         return measurement
 
