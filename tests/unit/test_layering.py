@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "engine": {"errors", "durable", "spec", "data", "model"},
     "orchestration": {"errors", "durable", "spec", "data", "model", "engine"},
     "evaluation": {"errors", "spec", "data", "model", "engine"},
-    "tune": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation"},
+    "tune": {"errors", "durable", "spec", "data", "model", "engine", "orchestration", "evaluation"},
     "cli": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune"},
 }
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}

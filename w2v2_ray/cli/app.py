@@ -25,6 +25,7 @@ from w2v2_ray.cli import (
     synth,
     train,
     transcribe,
+    tune,
     validate,
 )
 from w2v2_ray.cli.output import print_error
@@ -44,7 +45,9 @@ class _Group(TyperGroup):
             print_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("\ninterrupted; a training run continues when the same command is given again", err=True)
+            typer.echo(
+                "\ninterrupted; a training run or sweep continues when the same command is given again", err=True
+            )
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -81,6 +84,7 @@ app.command("validate")(validate.validate)
 app.command("plan")(plan.plan)
 app.command("schema")(schema.schema)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from w2v2_ray.cli.options import JobArgument, JsonOption, SetOption
 
 if TYPE_CHECKING:
+    from w2v2_ray.spec.diagnostics import Diagnostic
     from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import LoadedJob
 
@@ -21,14 +24,20 @@ def validate(
         bool, typer.Option("--check-data", help="Also open the datasets and check that their files are complete.")
     ] = False,
 ) -> None:
-    """Check a job spec: every mistake with its place, the limit and the remedy. Exit 0 valid, 2 not."""
+    """Check a job spec, a sweep or a search space: every mistake with its place, the limit and the remedy.
+
+    Exit 0 valid, 2 not.
+    """
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.errors import UserError
     from w2v2_ray.spec.diagnostics import InvalidJobError
     from w2v2_ray.spec.job import TrainJob
-    from w2v2_ray.spec.loading import load_job_of
+    from w2v2_ray.spec.loading import load_job, load_job_of
 
     try:
+        if (kind := load_job(job, overrides or ()).job.kind) in ("sweep", "space"):
+            _validate_search(kind, job, overrides or (), as_json)
+            return
         loaded = load_job_of(TrainJob, job, overrides or ())
         datasets = _open_datasets(loaded) if check_data else []
     except UserError as error:
@@ -53,6 +62,37 @@ def validate(
     )
     for entry in datasets:
         typer.echo(f"  {entry['path']}: {entry['utterances']:,} utterances, {entry['hours']:.2f} h")
+
+
+def _validate_search(kind: str, path: Path, overrides: Sequence[str], as_json: bool) -> None:
+    """Check a sweep with all its points, or a search space."""
+    from w2v2_ray.cli.output import print_json, print_warnings
+    from w2v2_ray.spec.sweep_loading import load_space, load_sweep
+    from w2v2_ray.tune.points import expand
+
+    warnings: Sequence[Diagnostic] = ()
+    if kind == "space":
+        space = load_space(path, overrides).job
+        facts: dict[str, Any] = {"kind": kind, "name": space.name, "parameters": list(space.parameters)}
+        lines = [f"  a space of {space.of} jobs over {', '.join(space.parameters)}"]
+    else:
+        loaded = load_sweep(path, overrides)
+        points, warnings = expand(loaded), loaded.warnings
+        sweep = loaded.sweep
+        labels = [point.label for point in points.points]
+        rejected = [{"label": entry.label, "reason": entry.reason} for entry in points.rejected]
+        facts = {"kind": kind, "name": sweep.name, "mode": sweep.mode, "points": labels, "rejected": rejected}
+        searched = f", and {sweep.search.samples} that optuna proposes" if sweep.search.method == "optuna" else ""
+        lines = [
+            f"  sweep {sweep.name} over {loaded.base.source}, mode {sweep.mode}",
+            f"  {len(labels)} points{searched}, compared with {points.baseline.label}; {len(rejected)} left out, since "
+            "the job schema refuses them (see `w2v2-ray tune --dry-run`)",
+        ]
+    if as_json:
+        print_json({"valid": True, "errors": [], "warnings": [entry.as_dict() for entry in warnings], **facts})
+        return
+    print_warnings(warnings)
+    typer.echo("\n".join([f"{path}: valid", *lines]))
 
 
 def _parameters(facts: dict[str, Any]) -> str:

@@ -61,8 +61,11 @@ def resolve(root: type[Spec], loc: Path, document: Any) -> tuple[Path, Any, Fiel
             annotation = _item(annotation, part)
         else:
             owner = next((spec for spec in specs if part in spec.model_fields), None)
-            field = owner.model_fields[part] if owner is not None else None
-            annotation = field.annotation if field is not None else None
+            if get_origin(annotation) is dict:  # its keys are the user's own
+                annotation = get_args(annotation)[1]
+            else:
+                field = owner.model_fields[part] if owner is not None else None
+                annotation = field.annotation if field is not None else None
         alternatives = specs_in(annotation)
         choices = {tag_of(spec): spec for spec in alternatives} if len(alternatives) > 1 else {}
         if choices and isinstance(document, dict):

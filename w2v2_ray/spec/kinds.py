@@ -6,8 +6,15 @@ from typing import Any
 
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import Job, PretrainJob
+from w2v2_ray.spec.space import SpaceSpec
+from w2v2_ray.spec.sweep import SweepSpec
 
-JOB_KINDS: dict[str, type[Job]] = {"pretrain": PretrainJob, "finetune": FinetuneJob}
+JOB_KINDS: dict[str, type[Job]] = {
+    "pretrain": PretrainJob,
+    "finetune": FinetuneJob,
+    "sweep": SweepSpec,
+    "space": SpaceSpec,
+}
 """The models that `kind` chooses between."""
 
 

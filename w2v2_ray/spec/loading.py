@@ -41,6 +41,8 @@ class LoadedJob(Generic[J]):
     """What is legal but known to cost its user a night."""
     source: str
     """The file as it was named."""
+    tree: Node
+    """The document with its places, presets and options applied."""
 
 
 def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[Job]:
@@ -56,7 +58,7 @@ def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Loaded
     Raises:
         SpecError: With all mistakes, one a line, each with its place; `InvalidJobError` carries them as data too.
     """
-    return load_job_text(_read(Path(path)), str(path), overrides)
+    return load_job_text(read_spec_file(Path(path)), str(path), overrides)
 
 
 def load_job_of(expected: type[J], path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[J]:
@@ -69,7 +71,7 @@ def load_job_of(expected: type[J], path: str | PathLike[str], overrides: Sequenc
     if not isinstance(loaded.job, expected):
         kinds = [name for name, root in JOB_KINDS.items() if issubclass(root, expected)]
         raise SpecError(f"{path}: kind: {loaded.job.kind}, but this takes kind: {' or '.join(kinds)}")
-    return LoadedJob(loaded.job, loaded.warnings, loaded.source)
+    return LoadedJob(loaded.job, loaded.warnings, loaded.source, loaded.tree)
 
 
 def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> LoadedJob[Job]:
@@ -78,12 +80,29 @@ def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> Load
     Raises:
         SpecError: With all mistakes.
     """
-    tree = parse_yaml(text, source)
+    mistakes: list[Diagnostic] = []
+    options = _parse_options(overrides, mistakes)
+    return load_job_tree(parse_yaml(text, source), source, options, mistakes)
+
+
+def load_job_tree(
+    tree: Node, source: str, options: Sequence[Override] = (), mistakes: Sequence[Diagnostic] = ()
+) -> LoadedJob[Job]:
+    """Validate a job spec that stands in a document, whole or as a part of another one; see `load_job`.
+
+    Args:
+        tree: The spec.
+        source: What to call it where a mistake has no place of its own.
+        options: What to put on top, the last one winning.
+        mistakes: What was found wrong before.
+
+    Raises:
+        SpecError: With all mistakes.
+    """
+    mistakes = list(mistakes)
     if not isinstance(tree.value, dict):
         what = "is empty" if tree.value is None else f"holds {show(tree.plain())}"
         raise SpecError(f"{source}: {what}; a job spec is a mapping that starts with `kind: pretrain`")
-    mistakes: list[Diagnostic] = []
-    options = _parse_options(overrides, mistakes)
     for option in options:
         if option.path in _SELECTORS:
             tree = merge(tree, Node({option.path[0]: option.value}, tree.mark))
@@ -91,7 +110,23 @@ def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> Load
     if kind is None:
         raise InvalidJobError.of(mistakes)
     tree = _expand_short_forms(_with_presets(tree, kind, mistakes))
-    root = JOB_KINDS[kind]
+    return _checked(tree, JOB_KINDS[kind], source, options, mistakes)
+
+
+def change_job(loaded: LoadedJob[J], options: Sequence[Override]) -> LoadedJob[J]:
+    """A valid job with some fields changed, validated again.
+
+    Raises:
+        SpecError: With all mistakes that the changes make.
+    """
+    changed = _checked(_copy(loaded.tree), type(loaded.job), loaded.source, options, [])
+    assert isinstance(changed.job, type(loaded.job))
+    return LoadedJob(changed.job, changed.warnings, changed.source, changed.tree)
+
+
+def _checked(
+    tree: Node, root: type[Job], source: str, options: Sequence[Override], mistakes: list[Diagnostic]
+) -> LoadedJob[Job]:
     for option in options:
         if option.path not in _SELECTORS:
             try:
@@ -99,7 +134,17 @@ def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> Load
             except SpecError as error:
                 mistakes.append(Diagnostic(error.message))
     job = check(root, tree, tuple(mistakes))
-    return LoadedJob(job, tuple(advice(job, tree)), source)
+    return LoadedJob(job, tuple(advice(job, tree)), source, tree)
+
+
+def _copy(node: Node) -> Node:
+    """A tree of its own: expanding short forms writes into mappings."""
+    value = node.value
+    if isinstance(value, dict):
+        return Node({key: _copy(child) for key, child in value.items()}, node.mark, node.key_mark)
+    if isinstance(value, list):
+        return Node([_copy(child) for child in value], node.mark, node.key_mark)
+    return Node(value, node.mark, node.key_mark)
 
 
 class _Representer(RoundTripRepresenter):
@@ -141,7 +186,12 @@ def _flow_lists_of_numbers(value: object) -> object:
     return value
 
 
-def _read(path: Path) -> str:
+def read_spec_file(path: Path) -> str:
+    """The text of a spec file.
+
+    Raises:
+        SpecError: When it is not there or not text.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -220,6 +270,10 @@ def _kind_layer(kind: str) -> Node:
 
 def _expand_short_forms(tree: Node) -> Node:
     """Write `train: a/path` out as `train: [{path: a/path}]`, so that options and messages can name its parts."""
+    for key in ("base", "space"):  # of a sweep
+        node = tree.child(key)
+        if node is not None and isinstance(node.value, str) and isinstance(tree.value, dict):
+            tree.value[key] = Node({"file": Node(node.value, node.mark)}, node.mark, node.key_mark)
     data = tree.child("data")
     if data is None or not isinstance(data.value, dict):
         return tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from w2v2_ray.errors import SpecError
@@ -37,15 +38,18 @@ def job_schema(kind: str | None = None) -> dict[str, Any]:
 def _schema_of(kind: str) -> dict[str, Any]:
     schema = JOB_KINDS[kind].model_json_schema()
     names = preset_names(kind)
+    preset = {"enum": names, "description": "Preset that this file changes: " + ", ".join(names) + "."}
     schema["properties"] = {
         "kind": schema["properties"].pop("kind"),
-        "preset": {"enum": names, "description": "Preset that this file changes: " + ", ".join(names) + "."},
+        **({"preset": preset} if names else {}),
         **schema["properties"],
     }
     schema["required"] = ["kind", *schema.get("required", [])]
     definitions = schema["$defs"]
-    _admit_paths(definitions)
-    _tell_policies_apart(definitions)
+    if "DataSpec" in definitions:
+        _admit_paths(definitions)
+        _tell_policies_apart(definitions)
+    _admit_sweep_short_forms((schema, *definitions.values()))
     for definition in (schema, *definitions.values()):
         _admit_partial_choice(definition)
     return schema
@@ -62,6 +66,18 @@ def _admit_paths(definitions: dict[str, Any]) -> None:
         for name in ("type", "items"):
             field.pop(name, None)
         field["anyOf"] = [*one["anyOf"], several]
+
+
+def _admit_sweep_short_forms(definitions: Iterable[dict[str, Any]]) -> None:
+    """`base` and `space` may be a path alone, the values of a parameter a list alone."""
+    for definition in definitions:
+        fields = definition.get("properties", {})
+        for key in ("base", "space"):
+            if "$ref" in fields.get(key, {}):
+                fields[key]["anyOf"] = [{"type": "string", "minLength": 1}, {"$ref": fields[key].pop("$ref")}]
+        if "additionalProperties" in fields.get("parameters", {}):
+            one = fields["parameters"]["additionalProperties"]
+            fields["parameters"]["additionalProperties"] = {"anyOf": [{"type": "array", "minItems": 1}, one]}
 
 
 def _tell_policies_apart(definitions: dict[str, Any]) -> None:

@@ -1,0 +1,102 @@
+"""What a process's memory was at most, above where it began, and an allowance that it may not pass."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import resource
+from pathlib import Path
+
+import psutil
+import torch
+
+from w2v2_ray.engine.metrics import peak_memory_bytes
+
+_STATUS = Path("/proc/self/status")
+_MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "unable to allocate",
+    "could not create a memory",
+    "defaultcpuallocator",
+)
+
+
+class MemoryMeter:
+    """Peak memory from its making on: on the GPU what torch allocated, on the CPU the resident set's growth.
+
+    Args:
+        device: Where the model will live. Make the meter after everything is imported and before anything is built.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        gc.collect()
+        self.start_bytes = psutil.Process().memory_info().rss
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the peak so far, not where it began."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            return
+        # Without this the peak would be that of the imports. Where Linux refuses, it is the process's whole life's.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """Most memory held at once."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        return max(0, _peak_resident_bytes() - self.start_bytes)
+
+    def reserved_bytes(self) -> int:
+        """On the GPU, what torch's allocator took from the device at most; on the CPU the same as the peak."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_reserved(self._device))
+        return self.peak_bytes()
+
+    def limit(self, allowance_bytes: int) -> None:
+        """Let allocations fail that would pass an allowance above what is held now.
+
+        On the CPU this bounds the data segment (RLIMIT_DATA), which counts what was allocated, touched or not.
+        """
+        if self._device.type == "cuda":
+            total = torch.cuda.get_device_properties(self._device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, allowance_bytes / total), self._device)
+            return
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (_status_bytes("VmData") + allowance_bytes, hard))
+
+    def lift_limit(self) -> None:
+        """Allow everything again, so that a failure can be written down."""
+        if self._device.type != "cuda":
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch on the CPU and oneDNN raise a plain RuntimeError."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether a message or a log says that memory ran out."""
+    lowered = text.lower()
+    return any(message in lowered for message in _MESSAGES)
+
+
+def _peak_resident_bytes() -> int:
+    # Not getrusage: its figure cannot be reset, and a child begins with that of its parent.
+    return _status_bytes("VmHWM") if _STATUS.exists() else peak_memory_bytes(torch.device("cpu"))
+
+
+def _status_bytes(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return psutil.Process().memory_info().rss

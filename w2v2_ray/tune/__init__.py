@@ -1,0 +1,1 @@
+"""Sweeps: search spaces through Ray Tune, and the report on what was measured."""
