@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from w2v2_ray import __version__
 from w2v2_ray.cli import (
+    bench,
     demo,
     evaluate,
     export,
@@ -84,6 +85,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)
 app.command("export")(export.export)
+app.add_typer(bench.bench, name="bench")
 app.command("demo")(demo.demo)
 
 
