@@ -77,12 +77,14 @@ def _import(peer_path: str | None) -> tuple[Any, argparse.Namespace]:
     try:
         model_class = import_module("wav2vec2.model").Wav2Vec2Model
         parser = argparse.ArgumentParser()
-        import_module("wav2vec2.arg_parser").populate_pretraining(parser)
+        options = import_module("wav2vec2.arg_parser")
+        options.populate_pretraining(parser)
+        options.populate_common(parser)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{peer_path}: needs the module {error.name}; install it, or put a stand-in on PYTHONPATH"
         ) from None
-    return model_class, parser.parse_args([])
+    return model_class, parser.parse_args(["--output_dir", ""])
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:
