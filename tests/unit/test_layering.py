@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "orchestration": {"errors", "durable", "spec", "data", "model", "engine"},
     "evaluation": {"errors", "spec", "data", "model", "engine"},
     "tune": {"errors", "durable", "spec", "data", "model", "engine", "orchestration", "evaluation"},
-    "cli": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune"},
+    "bench": {"errors", "durable", "spec", "data", "model", "engine", "evaluation"},
+    "cli": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune", "bench"},
 }
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}
 NOT_IN = {

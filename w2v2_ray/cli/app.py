@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from w2v2_ray import __version__
 from w2v2_ray.cli import (
+    bench,
     demo,
     evaluate,
     export,
@@ -90,6 +91,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)
 app.command("export")(export.export)
 app.command("submit")(submit.submit)
+app.add_typer(bench.bench, name="bench")
 app.command("demo")(demo.demo)
 
 

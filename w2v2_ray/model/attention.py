@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from w2v2_ray.model.dropped_attention import dropped_attention
 
 
 def attention_mask(padding_mask: Tensor | None) -> Tensor | None:
@@ -52,8 +55,11 @@ class SelfAttention(nn.Module):
         """
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training and use_dropout else 0.0
+        if dropout and x.device.type == "cpu" and torch.is_grad_enabled():
+            dropped: Tensor = self.out_proj(dropped_attention(qkv, mask, dropout).view(B, T, D))
+            return dropped
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         out: Tensor = self.out_proj(y.transpose(1, 2).reshape(B, T, D))
         return out

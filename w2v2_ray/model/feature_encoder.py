@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model.conv_rows import BlockWeights, ConvRow, encode_rows
+
 ConvLayer = tuple[int, int, int]
 """(channels, kernel, stride) of one convolution."""
 
@@ -118,6 +120,22 @@ class ConvBlock(nn.Module):
         self.norm = norm
         nn.init.kaiming_normal_(self.conv.weight)
 
+    @property
+    def row(self) -> ConvRow:
+        """The block in numbers."""
+        norm: Literal["group", "layer"] | None = None
+        if self.norm is not None:
+            norm = "group" if isinstance(self.norm, ChannelwiseGroupNorm) else "layer"
+        eps = self.norm.eps if self.norm is not None else 0.0
+        return ConvRow(self.conv.kernel_size[0], self.conv.stride[0], norm, eps)
+
+    @property
+    def weights(self) -> BlockWeights:
+        """Its parameters."""
+        norm = self.norm
+        bias = None if norm is None else norm.bias
+        return BlockWeights(self.conv.weight, self.conv.bias, None if norm is None else norm.weight, bias)
+
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Apply the block.
 
@@ -191,13 +209,32 @@ class FeatureEncoder(nn.Module):
 
         Shape: waveform [B, S], lengths [B] -> [B, T, C].
         """
+        x = waveform.to(next(self.blocks.parameters()).dtype)
+        # Only the first block's norm looks across time, so only it needs to know what is padding.
+        valid = num_frames_tensor(lengths, self.conv_layers[:1]) if lengths is not None else None
         with torch.no_grad() if self.grad_mult == 0 else nullcontext():
-            x = waveform[:, None].to(next(self.blocks.parameters()).dtype)
-            for index, block in enumerate(self.blocks):
-                # Only the first block's norm looks across time, so only it needs to know what is padding.
-                valid = num_frames_tensor(lengths, self.conv_layers[:1]) if lengths is not None and index == 0 else None
-                x = block(x, valid)
-        features = x.transpose(1, 2)
+            if self._by_rows(x):
+                blocks: list[ConvBlock] = list(self.blocks)  # type: ignore[arg-type]
+                first_lengths = None if valid is None else valid.tolist()
+                features = encode_rows(x, [b.row for b in blocks], [b.weights for b in blocks], first_lengths)
+            else:
+                features = self._by_modules(x, valid)
         if self.grad_mult not in (0, 1) and features.requires_grad:
             features = _ScaleGradient.apply(features, self.grad_mult)  # type: ignore[no-untyped-call]
         return features
+
+    def _by_modules(self, waveform: Tensor, valid: Tensor | None) -> Tensor:
+        """Block after block on the whole batch: what GPUs are good at, and what can be traced."""
+        x = waveform[:, None]
+        for index, block in enumerate(self.blocks):
+            x = block(x, valid if index == 0 else None)
+        return x.transpose(1, 2)
+
+    def _by_rows(self, waveform: Tensor) -> bool:
+        """Whether `conv_rows` computes this: on a CPU, when nothing is traced and the weights are all here.
+
+        ZeRO 3 brings a module's weights when the module is called, and leaves nothing in their place before.
+        """
+        if waveform.device.type != "cpu" or waveform.requires_grad or torch.compiler.is_compiling():
+            return False
+        return all(parameter.numel() for parameter in self.parameters()) and self.num_frames(waveform.shape[1]) > 0

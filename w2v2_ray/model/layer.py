@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.attention import SelfAttention
+from w2v2_ray.model.recomputed import recomputed
 
 
 class TransformerLayer(nn.Module):
@@ -45,13 +46,17 @@ class TransformerLayer(nn.Module):
         self.ffn_out = nn.Linear(ffn_dim, dim)
         self.ffn_norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, use_dropout: bool = True) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, use_dropout: bool = True, recompute: bool = True
+    ) -> Tensor:
         """Apply the layer.
 
         Args:
             x: Frames.
             mask: As `attention.attention_mask` returns it.
             use_dropout: False leaves dropout out in training too, and draws no random numbers.
+            recompute: Compute the widest activation again in the backward pass; for callers that keep none of them
+                anyway, False.
 
         Shape: x [B, T, D], mask [B, 1, 1, T] -> [B, T, D].
         """
@@ -59,14 +64,22 @@ class TransformerLayer(nn.Module):
         if self.pre_norm:
             y = self.attention(self.attention_norm(x), mask, use_dropout)
             x = x + F.dropout(y, self.dropout, active)
-            return x + F.dropout(self._feed_forward(self.ffn_norm(x), active), self.dropout, active)
+            return x + F.dropout(self._feed_forward(self.ffn_norm(x), active, recompute), self.dropout, active)
         y = self.attention(x, mask, use_dropout)
         x = self.attention_norm(x + F.dropout(y, self.dropout, active))
-        y = self._feed_forward(x, active)
+        y = self._feed_forward(x, active, recompute)
         out: Tensor = self.ffn_norm(x + F.dropout(y, self.dropout, active))
         return out
 
-    def _feed_forward(self, x: Tensor, active: bool) -> Tensor:
-        hidden = F.dropout(F.gelu(self.ffn_in(x)), self.activation_dropout, active)
-        out: Tensor = self.ffn_out(hidden)
-        return out
+    def _feed_forward(self, x: Tensor, active: bool, recompute: bool) -> Tensor:
+        before = self.ffn_in(x)
+        hidden = F.gelu(before)
+        drops = active and self.activation_dropout > 0
+        if drops:
+            hidden = F.dropout(hidden, self.activation_dropout)
+        # ZeRO 3 brings the weight when the layer is called and takes it away again; the hooks would hold it.
+        if drops or not recompute or not self.ffn_out.weight.numel():
+            out: Tensor = self.ffn_out(hidden)
+            return out
+        with recomputed(hidden, lambda: F.gelu(before)):
+            return self.ffn_out(hidden)  # type: ignore[no-any-return]

@@ -97,7 +97,7 @@ class LayerStack(nn.Module):
 
     def _run(self, layer: nn.Module, x: Tensor, mask: Tensor | None, use_dropout: bool) -> Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():
-            y: Tensor = checkpoint(layer, x, mask, use_dropout, use_reentrant=False)
+            y: Tensor = checkpoint(layer, x, mask, use_dropout, False, use_reentrant=False)
         else:
             y = layer(x, mask, use_dropout)
         return y
