@@ -12,6 +12,7 @@ import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
 
+from w2v2_ray.engine.remote.opening import open_run
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.failures import Ending, classify
 from w2v2_ray.orchestration.nodes import unreachable_nodes
@@ -23,12 +24,14 @@ class ClusterEvents(WorkerGroupCallback, ControllerCallback):
     """Told by the controller, it tells `events.jsonl`.
 
     Args:
-        run: The run's folder.
+        run: The run's folder or URI.
+        work: Its folder on the driver's node.
         variables: Environment variables for the controller; Ray passes on only some of the driver's.
     """
 
-    def __init__(self, run: str, variables: dict[str, str]) -> None:
-        self._folder = run
+    def __init__(self, run: str, work: Path, variables: dict[str, str]) -> None:
+        self._place = run
+        self._work = work
         self._variables = variables
         self._size: int | None = None
         self._workers: list[Any] = []
@@ -37,7 +40,7 @@ class ClusterEvents(WorkerGroupCallback, ControllerCallback):
 
     @property
     def _run(self) -> RunFolder:
-        return RunFolder(Path(self._folder))
+        return open_run(self._place, "driver", work=self._work)
 
     def _event(self, name: str, **details: Any) -> None:
         # The storage may be away or full; training must not end of an event that is not written down.
