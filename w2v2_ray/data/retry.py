@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,8 +14,9 @@ from w2v2_ray.errors import StorageUnavailableError
 
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
-"""How long storage is tried before a reader or writer gives up."""
+PATIENCE_VARIABLE = "W2V2_RAY_STORAGE_PATIENCE_S"
+"""Environment variable that sets how long remote storage is tried, in seconds."""
+_PATIENCE_S = 60.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 8.0
 _DENIED = ("access_denied", "access denied", "forbidden", "permission denied", "http status 403", "permissiondenied")
@@ -33,6 +35,14 @@ _CREDENTIALS = (
 )
 _NO_BUCKET = ("no_such_bucket", "nosuchbucket", "bucket not found", "container not found", "bucket does not exist")
 _FAULTY = ("invalid bucket", "invalidbucketname", "bucket name", "expected an s3 object path", "unsupported")
+
+
+def usual_patience_s() -> float:
+    """How long storage is tried before a reader or writer gives up."""
+    try:
+        return float(os.environ[PATIENCE_VARIABLE])
+    except (KeyError, ValueError):
+        return _PATIENCE_S
 
 
 def is_denied(reason: str) -> bool:
@@ -54,13 +64,15 @@ def may_pass(error: BaseException) -> bool:
     """
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)):
         return False
+    if isinstance(error, (pa.ArrowInvalid, pa.ArrowNotImplementedError)):
+        return False
     if not isinstance(error, (OSError, pa.ArrowException)) or getattr(error, "errno", None) is not None:
         return False
     reason = str(error)
     return not (is_denied(reason) or is_no_bucket(reason) or any(sign in reason.lower() for sign in _FAULTY))
 
 
-def retrying(action: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
+def retrying(action: Callable[[], T], what: str, patience_s: float) -> T:
     """Do something with remote storage, again and again while it fails in a way that may pass.
 
     Args:

@@ -10,16 +10,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
-from w2v2_ray.data.retry import PATIENCE_S, is_denied, is_no_bucket, retrying
+from w2v2_ray.data.retry import is_denied, is_no_bucket, retrying, usual_patience_s
 from w2v2_ray.durable import sync
-from w2v2_ray.errors import StorageError, W2v2RayError
+from w2v2_ray.errors import StorageError, StorageUnavailableError, W2v2RayError
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Location:
     filesystem: fs.FileSystem
     path: str
     uri: str
-    patience_s: float = PATIENCE_S
+    patience_s: float = field(default_factory=usual_patience_s)
 
     def __str__(self) -> str:
         return self.uri
@@ -226,8 +226,13 @@ def locate(uri: str | os.PathLike[str] | Location) -> Location:
     if "://" not in text:
         return Location(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)), text)
     try:
-        filesystem, path = fs.FileSystem.from_uri(text)
+        # May ask the store for the bucket's region.
+        filesystem, path = retrying(lambda: fs.FileSystem.from_uri(text), f"{text}: cannot open", usual_patience_s())
+    except StorageUnavailableError:
+        raise
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        if is_no_bucket(_one_line(error)):
+            raise StorageError(f"{text}: there is no such bucket; create it, or correct its name") from error
         raise StorageError(
             f"{text}: cannot be opened as a storage URI ({_one_line(error)}); "
             "use a local path or a URI such as s3://bucket/folder, gs://bucket/folder or file:///folder"

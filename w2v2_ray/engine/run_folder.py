@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / (self.remote.events_name if self.remote is not None else "events.jsonl")
 
     @property
+    def own_events(self) -> Path:
+        """Where this process appends events; of a run on an object store, the events of driver and workers are apart."""
+        return self.events if self.remote is None else self.path / self.remote.own_events_name
+
+    @property
     def samples(self) -> Path:
         """Utterances of every update, when traced."""
         return self.path / "samples.jsonl"
@@ -112,9 +117,7 @@ class RunFolder:
 
     def event(self, name: str, **details: Any) -> None:
         """Append one event. Safe from several processes: a short line is appended in one write."""
-        record = {"time": round(time.time(), 3), "event": name, **details}
-        told = self.events if self.remote is None else self.path / self.remote.own_events_name
-        append_line(told, record)
+        write_event(self.own_events, name, **details)
 
     def state_names(self) -> list[str]:
         """Committed states, newest last, as the storage has them now."""
@@ -151,6 +154,11 @@ class RunFolder:
         """Forget what was logged after an update, because it is about to be computed again."""
         for path in (self.metrics, self.samples):
             keep_lines(path, lambda record: int(record["update"]) <= update)
+
+
+def write_event(path: Path, name: str, **details: Any) -> None:
+    """Append one event to a file of events."""
+    append_line(path, {"time": round(time.time(), 3), "event": name, **details})
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class ElasticTrainer(TorchTrainer):
                 name=name,
                 storage_path=str(run.path / "ray"),
                 failure_config=FailureConfig(max_failures=job.failure.max_failures, max_preemption_failures=-1),
-                callbacks=[ClusterEvents(run.place, run.path, ray_variables(job))],
+                callbacks=[ClusterEvents(run.own_events, ray_variables(job))],
             ),
         )
 

@@ -16,4 +16,4 @@ def join_events(*contents: bytes) -> bytes:
                 lines.setdefault(line, float(json.loads(line)["time"]))
             except (ValueError, KeyError, TypeError):
                 continue
-    return b"".join(sorted(lines, key=lambda line: lines[line]))
+    return b"".join(line for line, _ in sorted(lines.items(), key=lambda entry: entry[1]))

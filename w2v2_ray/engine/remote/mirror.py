@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from w2v2_ray.data.retry import PATIENCE_S
 from w2v2_ray.errors import StorageError, StorageUnavailableError
 
 _LOOK_S = 1.0
@@ -77,7 +76,7 @@ class Mirror:
                     self._trouble(failed)
             self._failing = failed is not None
 
-    def close(self, *last: MirrorTask, patience_s: float = PATIENCE_S) -> str | None:
+    def close(self, *last: MirrorTask, patience_s: float) -> str | None:
         """Stop, and run some tasks a last time, again and again while the storage fails and patience lasts.
 
         Returns:

@@ -15,14 +15,13 @@ def is_uri(place: str | Path) -> bool:
     return "://" in str(place)
 
 
-def open_run(place: str | Path, role: Role, patience_s: float | None = None, work: Path | None = None) -> RunFolder:
+def open_run(place: str | Path, role: Role, patience_s: float | None = None) -> RunFolder:
     """A run on a shared file system, or on an object store with a working folder on this node. Reads nothing yet.
 
     Args:
         place: The run's folder or URI.
         role: Who asks.
         patience_s: How long the object store is tried; None is the usual time.
-        work: The working folder, where another process of this node has chosen it.
 
     Raises:
         StorageError: The URI's scheme is unknown.
@@ -34,5 +33,5 @@ def open_run(place: str | Path, role: Role, patience_s: float | None = None, wor
         return RunFolder(location.local_path)
     if patience_s is not None:
         location = location.patient(patience_s)
-    work = work or work_folder(location.uri, role)
+    work = work_folder(location.uri, role)
     return RunFolder(work, RemoteRun(location, work, role))
