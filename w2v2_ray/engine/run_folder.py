@@ -80,7 +80,7 @@ class RunFolder:
 
     @property
     def own_events(self) -> Path:
-        """Where this process appends events; of a run on an object store, the events of driver and workers are apart."""
+        """Where this process appends events; on an object store, driver and workers have a file each."""
         return self.events if self.remote is None else self.path / self.remote.own_events_name
 
     @property
@@ -156,9 +156,9 @@ class RunFolder:
             keep_lines(path, lambda record: int(record["update"]) <= update)
 
 
-def write_event(path: Path, name: str, **details: Any) -> None:
+def write_event(file: Path, name: str, /, **details: Any) -> None:
     """Append one event to a file of events."""
-    append_line(path, {"time": round(time.time(), 3), "event": name, **details})
+    append_line(file, {"time": round(time.time(), 3), "event": name, **details})
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def hold_run(run: RunFolder, notify: Callable[[str], None] = lambda message: Non
         with _mirrored(run, notify):
             yield
     finally:
-        heart.close()
+        heart.close(patience_s=0.0)
         with contextlib.suppress(OSError, StorageError):
             lock.release()
 
