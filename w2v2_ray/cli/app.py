@@ -20,7 +20,9 @@ from w2v2_ray.cli import (
     inspect,
     plan,
     prepare,
+    report,
     schema,
+    status,
     synth,
     train,
     transcribe,
@@ -80,6 +82,8 @@ app.command("validate")(validate.validate)
 app.command("plan")(plan.plan)
 app.command("schema")(schema.schema)
 app.command("train")(train.train)
+app.command("status")(status.status)
+app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)
