@@ -118,14 +118,13 @@ def _timeline(records: RunRecords) -> Chart | None:
     if not records.metrics:
         return None
     start = float((records.events or records.metrics)[0]["time"])
-    times = (np.array([float(r["time"]) for r in records.metrics]) - start) / 60
-    workers = [int(r["world_size"]) for r in records.metrics]
-    unit, scale = ("hours", 60.0) if times[-1] > 180 else ("minutes", 1.0)
+    minutes = (float(records.metrics[-1]["time"]) - start) / 60
+    unit, scale = ("hours", 60.0) if minutes > 180 else ("minutes", 1.0)
     with _axis("timeline", _WIDE) as (axis, svg):
-        xs, ys = _stretches(records, times / scale, workers, start, 60 * scale)
+        xs, ys = _stretches(records, start, 60 * scale)
         axis.fill_between(xs, ys, step="post", color=PALE_BLUE, alpha=0.6, lw=0)
         axis.step(xs, ys, where="post", color=BLUE, lw=1.6)
-        top = max(workers)
+        top = max(int(record["world_size"]) for record in records.metrics)
         marks = (
             (FAILURES, "v", RED, "failure"),
             (("node_drained", "left"), "v", ORANGE, "node given back"),
@@ -148,23 +147,21 @@ def _timeline(records: RunRecords) -> Chart | None:
         return "Workers and what happened", svg()
 
 
-def _stretches(
-    records: RunRecords, times: Any, workers: list[int], start: float, scale_s: float
-) -> tuple[list[float], list[int]]:
-    """Corners of the workers' curve; it falls to zero from a failure or the end of a launch to the next update."""
-    stops = sorted((float(e["time"]) - start) / scale_s for e in records.named(*FAILURES, "launch", "left", "resize"))
+def _stretches(records: RunRecords, start: float, scale_s: float) -> tuple[list[float], list[int]]:
+    """Corners of the workers' curve: a line of metrics covers the time of its updates, between lines there is none."""
     xs, ys = [0.0], [0]
-    for at, count in zip(times, workers, strict=True):
-        gap = [stop for stop in stops if xs[-1] < stop < at]
-        if gap:
-            xs.append(gap[0])
-            ys.append(0)
-        if ys[-1] != count:
-            xs.append(float(at))
-            ys.append(count)
-    xs.append(float(times[-1]))
-    ys.append(ys[-1])
-    return xs, ys
+    end, update = start, 0
+    for record in records.metrics:
+        at, update_s = float(record["time"]), float(record.get("update_s", 0.0))
+        began = max(end, at - update_s * max(1, int(record["update"]) - update))
+        if began - end > max(1.0, update_s):
+            xs += [(end - start) / scale_s, (began - start) / scale_s]
+            ys += [0, int(record["world_size"])]
+        elif ys[-1] != record["world_size"]:
+            xs.append((end - start) / scale_s)
+            ys.append(int(record["world_size"]))
+        end, update = at, int(record["update"])
+    return [*xs, (end - start) / scale_s], [*ys, ys[-1]]
 
 
 def _learned(records: RunRecords) -> Chart | None:

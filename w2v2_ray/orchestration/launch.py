@@ -25,6 +25,8 @@ from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.hold import hold_run
 from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
+from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
+from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
 from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
@@ -159,8 +161,10 @@ def launch(
         if run.remote is not None:
             run.remote.push_start()
             run.remote.push(run.spec.name)
+        sinks = make_sinks(job, run)
         run.event("launch", min_workers=job.elastic.min_workers, max_workers=job.elastic.max_workers)
-        _train_with_ray(job, run, address)
+        with feed(run, sinks):
+            _train_with_ray(job, run, address)
     return RunSummary(folder=run.path, updates=_last_update(run, job.updates), place=run.place)
 
 
@@ -178,7 +182,8 @@ def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
     if started_here:
         _start_ray(job, address)
     try:
-        _fit(job, run)
+        with feed(run, [PrometheusSink(job)] if job.logging.prometheus else []):
+            _fit(job, run)
     finally:
         if started_here:
             ray.shutdown()
