@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from object_store import FaultyProxy
+
     from w2v2_ray.spec.finetune import FinetuneJob
     from w2v2_ray.spec.job import PretrainJob
 
@@ -151,6 +154,40 @@ def finetune_job(labelled_dataset: Path, tmp_path: Path) -> Callable[..., Finetu
         return FinetuneJob.model_validate(document)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of a store that speaks S3."""
+    from object_store import object_store
+
+    with object_store() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty bucket; the environment leads to it, and working folders are below `tmp_path`."""
+    from object_store import CREDENTIALS, make_bucket
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("W2V2_RAY_WORK_DIR", str(tmp_path / "work"))
+    bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+    make_bucket(s3_server, bucket)
+    return f"s3://{bucket}"
+
+
+@pytest.fixture
+def flaky(s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy that the environment leads to instead; `flaky.fault` says what it does to requests."""
+    from object_store import FaultyProxy
+
+    proxy = FaultyProxy(s3_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture(scope="session")

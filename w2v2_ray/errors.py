@@ -58,3 +58,13 @@ class MissingExtraError(UserError):
 
 class RunFailedError(W2v2RayError):
     """The input was right and the run failed all the same."""
+
+
+class StorageUnavailableError(RunFailedError, OSError):
+    """Storage that does not answer, or answers with errors that may pass, was tried for as long as patience lasts.
+
+    An `OSError` too: within a run it is treated like a disk that has gone away, and made up for later.
+    """
+
+    def __str__(self) -> str:
+        return self.message

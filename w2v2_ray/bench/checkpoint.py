@@ -63,7 +63,7 @@ def _step(engine: TrainingEngine) -> None:
     def forward(scale: float) -> Tensor:
         return torch.stack([scale * weight.float().pow(2).sum() for weight in engine.model.parameters()]).sum()
 
-    engine.update([1e-3], count=1, max_count=1, forward=forward, normaliser=1.0, lr=1e-4)
+    engine.update([1e-3], count=1, total=engine.world_size, forward=forward, normaliser=1.0, lr=1e-4)
 
 
 def _plain_state(engine: TrainingEngine) -> dict[str, dict[str, Tensor]]:
@@ -77,5 +77,4 @@ def _torch_save(state: dict[str, Any], path: Path) -> float:
     started = time.perf_counter()
     torch.save(state, path)
     sync(path)
-    elapsed_s = time.perf_counter() - started
-    return elapsed_s
+    return time.perf_counter() - started

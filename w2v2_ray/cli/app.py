@@ -21,7 +21,9 @@ from w2v2_ray.cli import (
     inspect,
     plan,
     prepare,
+    report,
     schema,
+    status,
     submit,
     synth,
     train,
@@ -86,6 +88,8 @@ app.command("plan")(plan.plan)
 app.command("schema")(schema.schema)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
+app.command("status")(status.status)
+app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("import")(import_command.import_command)

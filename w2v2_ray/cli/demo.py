@@ -65,10 +65,10 @@ def demo(
 
     report = folder / "evaluation"
     _announce("Sentences and voices it has never heard", f"evaluate {recogniser.path} {held_out} --best --out {report}")
-    evaluate(recogniser.path, [str(held_out)], best=True, out=report)
+    evaluate(str(recogniser.path), [str(held_out)], best=True, out=report)
     audio = max((corpus / "audio").rglob("*.flac"))
     _announce("What is said in a file?", f"transcribe {recogniser.path} {audio} --best")
-    transcribe(recogniser.path, [audio], best=True)
+    transcribe(str(recogniser.path), [audio], best=True)
 
     _summarise(pretrained.metrics)
     typer.echo(f"The runs are in {pretrained.path} and {recogniser.path}; each has its curves in curves.png")

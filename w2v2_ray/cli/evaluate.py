@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, or anything `import` reads.")
+        str,
+        typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, what `import` reads; or a URI."),
     ],
     datasets: Annotated[
         list[str], typer.Argument(metavar="DATASET...", help="Datasets with transcripts: folders or URIs.")
@@ -69,8 +70,8 @@ def evaluate(
     if address is not None and workers == 1:
         raise SpecError("--address: one worker needs no Ray; give --workers too")
     subject = Subject(
-        model=model.resolve(),
-        datasets=tuple(str(Path(uri).resolve()) if "://" not in uri else uri for uri in datasets),
+        model=_whole(model),
+        datasets=tuple(_whole(uri) for uri in datasets),
         best=best,
         vocabulary=_absolute(vocabulary),
         device=device.value,
@@ -93,6 +94,10 @@ def evaluate(
     typer.echo(markdown(evaluation) if out is None else _summary(evaluation))
     for file in files:
         typer.echo(f"  {file}")
+
+
+def _whole(place: str) -> str:
+    return place if "://" in place else str(Path(place).resolve())
 
 
 def _absolute(path: Path | None) -> Path | None:

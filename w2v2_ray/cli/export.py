@@ -13,11 +13,11 @@ from w2v2_ray.model.interop.format_names import TargetFormat
 
 def export(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN|CHECKPOINT|MODEL",
-            help="A run's folder (its newest whole checkpoint is taken), one checkpoint of it, a model folder, or "
-            "anything that `import` reads.",
+            help="A run (its newest whole checkpoint is taken), one checkpoint of it, a model folder, or anything that "
+            "`import` reads; a path or a URI.",
         ),
     ],
     target: Annotated[TargetFormat, typer.Option("--to", help="Format to write.")],

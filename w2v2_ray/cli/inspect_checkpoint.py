@@ -8,6 +8,10 @@ from typing import Any
 
 def is_checkpoint(path: str) -> bool:
     """Whether a path is a checkpoint or snapshot of a run, whole or not."""
+    if "://" in path:
+        from w2v2_ray.data.storage import locate
+
+        return (locate(path) / "checkpoint.json").exists()
     folder = Path(path).expanduser()
     return (folder / "checkpoint.json").exists() or (folder / "state.json").exists()
 
@@ -24,8 +28,9 @@ def checkpoint_report(path: str, *, fast: bool) -> dict[str, Any]:
     """
     from w2v2_ray.engine.checkpoint.files import read_manifest, verify
     from w2v2_ray.engine.checkpoint.training_state import describe_training_state
+    from w2v2_ray.engine.remote.view import local_copy
 
-    folder = Path(path).expanduser()
+    folder = local_copy(path) if "://" in path else Path(path).expanduser()
     manifest = verify(folder, checksums=not fast)
     state = describe_training_state(folder)
     modules: dict[str, int] = {}
@@ -33,7 +38,7 @@ def checkpoint_report(path: str, *, fast: bool) -> dict[str, Any]:
         top = ".".join(name.split(".")[:2])
         modules[top] = modules.get(top, 0) + parameter.numel
     return {
-        "path": str(folder),
+        "path": path if "://" in path else str(folder),
         "kind": read_manifest(folder).kind,
         "update": manifest.update,
         "epoch": manifest.epoch,

@@ -35,4 +35,4 @@ def train(
     print_warnings(loaded.warnings)
     with show_training(loaded.job, run_folder(loaded.job), Console(stderr=True)):
         summary = launch(loaded.job, resume=resume, address=address, notify=partial(typer.echo, err=True))
-    typer.echo(f"run finished: {summary.folder} ({summary.updates} updates)")
+    typer.echo(f"run finished: {summary.place} ({summary.updates} updates)")

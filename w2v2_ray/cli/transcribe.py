@@ -44,7 +44,8 @@ class DetailChoice(StrEnum):
 
 def transcribe(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, or anything `import` reads.")
+        str,
+        typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, what `import` reads; or a URI."),
     ],
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or datasets.")

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import fs
 from pydantic import ValidationError
 
 from w2v2_ray.data.cache import ShardCache, check_file, check_size
@@ -22,7 +20,7 @@ from w2v2_ray.data.schema import (
     fingerprint_of,
 )
 from w2v2_ray.data.storage import Location
-from w2v2_ray.errors import DatasetError, StorageError
+from w2v2_ray.errors import DatasetError
 
 _HASHING_THREADS = 8
 
@@ -70,11 +68,7 @@ def check_sizes(location: Location, manifest: DatasetManifest) -> None:
     Raises:
         DatasetError: A file is missing, truncated or has grown.
     """
-    try:
-        infos = location.filesystem.get_file_info(fs.FileSelector(location.path))
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{location}: cannot be listed: {error}") from error
-    sizes = {info.base_name: info.size for info in infos}
+    sizes = {file.name: file.bytes for file in location.files()}
     for entry in (manifest.index, *manifest.shards):
         check_size(sizes.get(entry.file), entry, (location / entry.file).uri)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from w2v2_ray.engine.checkpoint.files import MANIFEST, best_checkpoint, newest_good
 from w2v2_ray.engine.checkpoint.training_state import read_full_weights
+from w2v2_ray.engine.remote.view import look_at
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop.format_names import SourceFormat
@@ -17,11 +18,11 @@ from w2v2_ray.spec.job import PretrainJob, TrainJob
 from w2v2_ray.spec.loading import load_job_of
 
 
-def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None) -> LoadedModel:
+def load_any(source: str | Path, *, best: bool = False, vocabulary: Path | None = None) -> LoadedModel:
     """Load a model; what was noticed on the way is in its `notes`.
 
     Args:
-        source: A run's folder, a checkpoint, a model folder, or anything that `import` reads.
+        source: A run's folder, a checkpoint, a model folder, or anything that `import` reads; a path or a URI.
         best: Of a run, take the checkpoint with the best validation instead of the newest.
         vocabulary: Of a recogniser whose file does not hold it, or to replace it.
 
@@ -29,30 +30,30 @@ def load_any(source: Path, *, best: bool = False, vocabulary: Path | None = None
         UserError: When there is no model, or it is damaged.
     """
     symbols = read_vocabulary(vocabulary) if vocabulary is not None else None
-    run = RunFolder(source)
-    if run.checkpoints.is_dir() and run.spec.is_file():
-        checkpoint, damaged = _pick(run.checkpoints, best=best)
+    view = look_at(source)
+    if view.is_run and view.run is not None:
+        checkpoint, damaged = _pick(view.run, best=best)
         return _from_checkpoint(checkpoint, symbols).with_notes(*damaged)
-    if (source / MANIFEST).is_file():
-        return _from_checkpoint(source, symbols)
-    return import_model(source, SourceFormat.AUTO, symbols)
+    if (view.path / MANIFEST).is_file():
+        return _from_checkpoint(view.path, symbols)
+    return import_model(view.path, SourceFormat.AUTO, symbols)
 
 
-def run_of(source: Path) -> RunFolder | None:
+def run_of(source: str | Path) -> RunFolder | None:
     """The run that a source is or lies in; None for a model from elsewhere."""
-    for path in (source, source.resolve().parents[1] if len(source.resolve().parents) > 1 else source):
-        run = RunFolder(path)
-        if run.checkpoints.is_dir() and run.spec.is_file():
-            return run
-    return None
+    return look_at(source).run
 
 
-def _pick(checkpoints: Path, *, best: bool) -> tuple[Path, list[str]]:
+def _pick(run: RunFolder, *, best: bool) -> tuple[Path, list[str]]:
     damaged: list[str] = []
-    found = best_checkpoint(checkpoints) if best else newest_good(checkpoints, lambda _, e: damaged.append(e.message))
+    if best:
+        found = best_checkpoint(run.checkpoints)
+        found = run.fetch_state(found) if found is not None else None
+    else:
+        found = newest_good(run.checkpoints, lambda _, e: damaged.append(e.message), fetch=run.fetch_state)
     if found is None:
         what = "no validated checkpoint" if best else "no whole checkpoint"
-        raise CheckpointError(f"{checkpoints}: {what} yet; let the run reach one (checkpoint.every_updates)")
+        raise CheckpointError(f"{run.place}: {what} yet; let the run reach one (checkpoint.every_updates)")
     return found, damaged
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from w2v2_ray.engine.checkpoint.fence import Fence
 from w2v2_ray.engine.run_folder import RunFolder
-from w2v2_ray.spec.job import LoggingSpec
+from w2v2_ray.spec.logging import LoggingSpec
 
 
 class _ScalarWriter(Protocol):

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from w2v2_ray.engine.checkpoint.files import CheckpointManifest, list_states, remove_state, verify
+from w2v2_ray.engine.run_notes import RunNotes
 from w2v2_ray.errors import StorageError
+
+if TYPE_CHECKING:
+    from w2v2_ray.engine.remote.remote_run import RemoteRun
 
 
 class RunFolder:
     """Paths and line files of one run.
 
     Args:
-        path: `<storage_path>/<name>`, on a file system that every worker sees.
+        path: `<storage_path>/<name>`, on a file system that every worker sees; of a run on an object store, its working
+            folder on this node. `remote.opening.open_run` makes either.
+        remote: The object store's side of it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, remote: RemoteRun | None = None) -> None:
         self.path = Path(path)
+        self.remote = remote
+
+    @property
+    def place(self) -> str:
+        """Where the run is, for messages and for other processes: its path or URI."""
+        return self.remote.uri if self.remote is not None else str(self.path)
+
+    def place_of(self, path: Path) -> str:
+        """Where a file of this run is, for processes on other nodes."""
+        if self.remote is None:
+            return str(path)
+        return (self.remote.location / path.relative_to(self.path).as_posix()).uri
+
+    @property
+    def notes(self) -> RunNotes:
+        """Small files by which the run's processes tell each other something."""
+        return self.remote.notes if self.remote is not None else RunNotes(self.path)
 
     @property
     def spec(self) -> Path:
@@ -51,7 +76,12 @@ class RunFolder:
     @property
     def events(self) -> Path:
         """What happened to the run, with times."""
-        return self.path / "events.jsonl"
+        return self.path / (self.remote.events_name if self.remote is not None else "events.jsonl")
+
+    @property
+    def own_events(self) -> Path:
+        """Where this process appends events; on an object store, driver and workers have a file each."""
+        return self.events if self.remote is None else self.path / self.remote.own_events_name
 
     @property
     def samples(self) -> Path:
@@ -69,11 +99,14 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def create(self) -> None:
-        """Make the folder.
+        """Make the folder; of a run on an object store, bring here what is there.
 
         Raises:
             StorageError: When it cannot be made or written.
+            StorageUnavailableError: When the object store does not answer.
         """
+        if self.remote is not None:
+            self.remote.pull()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -84,13 +117,48 @@ class RunFolder:
 
     def event(self, name: str, **details: Any) -> None:
         """Append one event. Safe from several processes: a short line is appended in one write."""
-        record = {"time": round(time.time(), 3), "event": name, **details}
-        append_line(self.events, record)
+        write_event(self.own_events, name, **details)
+
+    def state_names(self) -> list[str]:
+        """Committed states, newest last, as the storage has them now."""
+        if self.remote is not None:
+            return self.remote.states.names()
+        return [path.name for path in list_states(self.checkpoints)]
+
+    def fetch_state(self, path: Path) -> Path:
+        """Make sure that a state's files are on this node; on a shared file system they are.
+
+        Raises:
+            CheckpointError: When a file of it is missing or altered.
+            StorageUnavailableError: When the object store does not answer.
+        """
+        return self.remote.states.fetch(path) if self.remote is not None else path
+
+    def check_state(self, path: Path) -> CheckpointManifest:
+        """Check a state: its checksums, or on an object store, which keeps its own, that all files have their sizes.
+
+        Raises:
+            CheckpointError: Naming the first file that differs.
+        """
+        return self.remote.states.check(path) if self.remote is not None else verify(path)
+
+    def remove_state(self, path: Path) -> None:
+        """Delete a state; one that cannot be deleted stays."""
+        if self.remote is None:
+            remove_state(path)
+            return
+        with contextlib.suppress(OSError, StorageError):
+            self.remote.states.remove(path)
 
     def rewind(self, update: int) -> None:
         """Forget what was logged after an update, because it is about to be computed again."""
         for path in (self.metrics, self.samples):
             keep_lines(path, lambda record: int(record["update"]) <= update)
+
+
+def write_event(file: Path, name: str, /, **details: Any) -> None:
+    """Append one event to a file of events."""
+    append_line(file, {"time": round(time.time(), 3), "event": name, **details})
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

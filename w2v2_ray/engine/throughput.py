@@ -125,19 +125,16 @@ def join_workers(rendezvous: str, rank: int, workers: int, device: torch.device)
     dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
 
 
-def start_meter(
-    job: TrainJob, *, rank: int, workers: int, sharing_node: int, rendezvous: str
-) -> tuple[torch.device, MemoryMeter]:
+def start_meter(job: TrainJob, *, rank: int, workers: int, rendezvous: str) -> tuple[torch.device, MemoryMeter]:
     """Import and join everything, then look how much memory is held before there is a model.
 
     Args:
         job: The spec.
         rank: This worker.
         workers: All of them.
-        sharing_node: Processes among which the node's cores are divided.
         rendezvous: A file by which several workers find each other.
     """
-    set_threads(job, sharing_node)
+    set_threads(job)
     device = pick_device(job.engine, rank)
     if workers > 1:
         join_workers(rendezvous, rank, workers, device)
@@ -250,7 +247,7 @@ class _Measurement:
         result = engine.update(
             islice(batches, len(share)),
             count=len(share),
-            max_count=-(-self._per_update // engine.world_size),
+            total=self._per_update,
             forward=forward,
             normaliser=normaliser,
             lr=learning_rate(self._job.optim, self._job.updates, update),

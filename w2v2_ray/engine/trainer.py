@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -27,6 +28,7 @@ from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.early_stopping import held_out_scores, should_stop
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
 from w2v2_ray.engine.recorder import Recorder
+from w2v2_ray.engine.remote.worker_side import follow_run
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.schedules import learning_rate
 from w2v2_ray.engine.tasks.task import MicroBatch, Task
@@ -140,10 +142,15 @@ class Trainer:
             RunFailedError: When the last checkpoint could not be written, or the watchdog ended the run.
             SupersededError: When a newer attempt has the run.
         """
-        fence = Fence.take(self._run.path) if self._first else None
-        fence = Fence(self._run.path, broadcast_object(fence.token if fence else None) or "")
+        fence = Fence.take(self._run.notes) if self._first else None
+        fence = Fence(self._run.notes, broadcast_object(fence.token if fence else None) or "")
+        with follow_run(self._run, fence, first=self._first) as before_commit:
+            self._train(fence, before_commit)
+
+    def _train(self, fence: Fence, before_commit: Callable[[], object]) -> None:
         start = self._resume()
-        self._checkpoints.open(fence, self._resumed.best_score if self._resumed else float("inf"), start)
+        best = self._resumed.best_score if self._resumed else float("inf")
+        self._checkpoints.open(fence, best, start, before_commit)
         try:
             if start == 0 and self._job.watchdog.enabled and self._job.checkpoint.snapshot_updates is not None:
                 # The watchdog may want to go back to the beginning.
@@ -228,7 +235,7 @@ class Trainer:
         checkpoints.settle()
         good = checkpoints.good_states(self._guard.interventions) if self._first else {}
         target = self._guard.decide(verdict, good, self._first)
-        folder = broadcast_object(good.get(target))
+        folder = self._state(broadcast_object(good[target].name if self._first else None))
         load_training_state(self._engine, folder)
         self._guard.restore(read_manifest(folder).watchdog)
         if self._first:
@@ -359,11 +366,16 @@ class Trainer:
         if found.folder is None:
             self._event("start", world_size=self._engine.world_size)
             return 0
-        manifest = read_manifest(found.folder)
-        load_training_state(self._engine, found.folder)
+        folder = self._state(found.folder.name)
+        manifest = read_manifest(folder)
+        load_training_state(self._engine, folder)
         self._guard.restore(manifest.watchdog)
         self._event("resume", update=manifest.update, world_size=self._engine.world_size, path=found.folder.name)
         return manifest.update
+
+    def _state(self, name: str) -> Path:
+        """A state's folder on this node, with its files."""
+        return self._run.fetch_state(self._run.checkpoints / name)
 
     def _event(self, name: str, **details: Any) -> None:
         if self._first:

@@ -50,7 +50,7 @@ class Subject:
         batch_sizes: To be timed.
     """
 
-    model: Path
+    model: str | Path
     datasets: tuple[str, ...]
     best: bool = False
     vocabulary: Path | None = None

@@ -96,7 +96,7 @@ class Recogniser:
 
 
 def load_recogniser(
-    source: Path, *, best: bool = False, vocabulary: Path | None = None, device: Device = "auto"
+    source: str | Path, *, best: bool = False, vocabulary: Path | None = None, device: Device = "auto"
 ) -> Recogniser:
     """Load a recogniser from a run, a checkpoint, a model folder or another tool's file.
 
@@ -116,7 +116,7 @@ def load_recogniser(
     return Recogniser(model, _text_spec(source, model), torch.device(where))
 
 
-def _text_spec(source: Path, model: LoadedModel) -> TextSpec:
+def _text_spec(source: str | Path, model: LoadedModel) -> TextSpec:
     """The run's own; of a model from elsewhere, the case of its vocabulary, other characters dropped."""
     run = run_of(source)
     if run is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
@@ -21,16 +21,16 @@ class ElasticTrainer(TorchTrainer):
 
     Args:
         job: Says how many workers, what each needs, and what is survived.
-        run: The run's folder.
+        run: The run, as the driver sees it.
         train_loop: Runs on every worker.
         config: Given to it.
         name: Of this launch; Ray would silently resume a name that it knows.
     """
 
-    def __init__(self, job: TrainJob, run: Path, train_loop: Any, config: dict[str, Any], name: str) -> None:
+    def __init__(self, job: TrainJob, run: RunFolder, train_loop: Any, config: dict[str, Any], name: str) -> None:
         elastic = job.elastic
         self._rule = ResizeRule(elastic.stable_s, elastic.resize_interval_s)
-        self._run_path = str(run)
+        self._place = run.place
         self._max_without_progress = job.failure.max_failures_without_progress
         fixed = elastic.min_workers == elastic.max_workers
         resources = {"CPU": job.worker.cpus, **({"GPU": job.worker.gpus} if job.worker.gpus else {})}
@@ -45,20 +45,20 @@ class ElasticTrainer(TorchTrainer):
             ),
             run_config=RunConfig(
                 name=name,
-                storage_path=str(run / "ray"),
+                storage_path=str(run.path / "ray"),
                 failure_config=FailureConfig(max_failures=job.failure.max_failures, max_preemption_failures=-1),
-                callbacks=[ClusterEvents(str(run), ray_variables(job))],
+                callbacks=[ClusterEvents(run.own_events, ray_variables(job))],
             ),
         )
 
     def _initialize_and_run_controller(self, **controller_init_kwargs: Any) -> Any:
         kwargs = dict(controller_init_kwargs)
         kwargs["failure_policy"] = PatientFailurePolicy(
-            self.run_config.failure_config, NewestState(self._run_path), self._max_without_progress
+            self.run_config.failure_config, NewestState(self._place), self._max_without_progress
         )
         kwargs["scaling_policy"] = (
-            ElasticPolicy(self.scaling_config, self._rule, self._run_path)
+            ElasticPolicy(self.scaling_config, self._rule, self._place)
             if self.scaling_config.elasticity_enabled
-            else FixedPolicy(self.scaling_config, self._run_path)
+            else FixedPolicy(self.scaling_config, self._place)
         )
         return super()._initialize_and_run_controller(**kwargs)

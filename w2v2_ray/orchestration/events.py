@@ -12,7 +12,7 @@ import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
 
-from w2v2_ray.engine.run_folder import RunFolder
+from w2v2_ray.engine.run_folder import write_event
 from w2v2_ray.orchestration.failures import Ending, classify
 from w2v2_ray.orchestration.nodes import unreachable_nodes
 
@@ -23,26 +23,22 @@ class ClusterEvents(WorkerGroupCallback, ControllerCallback):
     """Told by the controller, it tells `events.jsonl`.
 
     Args:
-        run: The run's folder.
+        events: The driver's file of events, on its node: the controller runs there.
         variables: Environment variables for the controller; Ray passes on only some of the driver's.
     """
 
-    def __init__(self, run: str, variables: dict[str, str]) -> None:
-        self._folder = run
+    def __init__(self, events: Path, variables: dict[str, str]) -> None:
+        self._events = events
         self._variables = variables
         self._size: int | None = None
         self._workers: list[Any] = []
         self._told_failure = False
         self._told_drain: tuple[str, ...] = ()
 
-    @property
-    def _run(self) -> RunFolder:
-        return RunFolder(Path(self._folder))
-
     def _event(self, name: str, **details: Any) -> None:
         # The storage may be away or full; training must not end of an event that is not written down.
         with contextlib.suppress(OSError):
-            self._run.event(name, **details)
+            write_event(self._events, name, **details)
 
     def after_controller_start(self, train_run_context: Any) -> None:
         """Set what Ray reads from the controller's own environment."""

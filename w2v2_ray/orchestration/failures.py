@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ray.exceptions import RuntimeEnvSetupError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
-from w2v2_ray.engine.checkpoint.files import list_states
+from w2v2_ray.engine.remote.opening import open_run
+from w2v2_ray.errors import StorageError
 
 Cause = Literal["worker_lost", "worker_hung", "node_lost", "oom", "left", "collateral"]
 
@@ -113,13 +113,16 @@ class NewestState:
     """Names the newest state of a run; travels to the controller.
 
     Args:
-        run: The run's folder.
+        run: The run's folder or URI.
     """
 
     def __init__(self, run: str) -> None:
-        self._folder = Path(run) / "checkpoints"
+        self._run = run
 
     def __call__(self) -> str | None:
         """Its name, or None."""
-        states = list_states(self._folder)
-        return states[-1].name if states else None
+        try:
+            names = open_run(self._run, "driver", patience_s=0.0).state_names()
+        except (OSError, StorageError):
+            return None
+        return names[-1] if names else None

@@ -14,15 +14,19 @@ from typing import Any, TypeVar
 
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
+from w2v2_ray.data.storage import locate
 from w2v2_ray.durable import write_text
 from w2v2_ray.engine.checkpoint.files import check_identity, list_checkpoints, read_manifest
+from w2v2_ray.engine.remote.opening import is_uri, open_run
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.tasks.setup import check_usable
-from w2v2_ray.engine.tasks.start import resolve
+from w2v2_ray.engine.tasks.start import at_hand, resolve
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
-from w2v2_ray.orchestration.run_lock import run_lock
+from w2v2_ray.orchestration.hold import hold_run
 from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
+from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
+from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
 from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
@@ -36,23 +40,27 @@ CHECKSUM_LIMIT_BYTES = 100 * 2**30
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended."""
+    """How a run ended.
+
+    Attributes:
+        folder: Its folder on this node.
+        updates: How many it made.
+        place: Its folder or URI.
+    """
 
     folder: Path
     updates: int
+    place: str
 
 
 def run_folder(job: TrainJob) -> RunFolder:
     """Where a job's run lives.
 
     Raises:
-        StorageError: When the storage path is a URI.
+        StorageError: When the storage path is a URI of an unknown scheme.
     """
-    if "://" in job.storage_path:
-        raise StorageError(
-            f"storage_path: {job.storage_path}: runs are written to a folder that every worker sees, not to a URI; "
-            "use a local path or a mounted share (datasets may be URIs)"
-        )
+    if is_uri(job.storage_path):
+        return open_run((locate(job.storage_path) / job.name).uri, "driver")
     return RunFolder(Path(job.storage_path).expanduser().resolve() / job.name)
 
 
@@ -111,7 +119,7 @@ def check_same_run(job: TrainJob, run: RunFolder, fingerprint: str) -> None:
             manifest = read_manifest(checkpoint)
         except CheckpointError:
             continue  # damaged; the workers report it and go on from the one before
-        check_identity(manifest.identity, run_identity(job, fingerprint), run.path)
+        check_identity(manifest.identity, run_identity(job, fingerprint), run.place)
         return
 
 
@@ -135,22 +143,29 @@ def launch(
         RunFailedError: When the run failed.
     """
     run = run_folder(job)
+    if run.remote is not None:
+        run.remote.pull()
     if not resume and (list_checkpoints(run.checkpoints) or run.metrics.exists()):
-        raise StorageError(f"{run.path}: this run exists; use another name, or --resume to go on with it")
+        raise StorageError(f"{run.place}: this run exists; use another name, or --resume to go on with it")
     job = with_absolute_paths(job)
     fingerprint = check_data(job)
     run.create()
-    with run_lock(run.path):
+    with hold_run(run, notify):
         if isinstance(job, FinetuneJob):
             job = resolve(job, run)
-        for part, census in check_usable(job).items():
+        for part, census in check_usable(at_hand(job, run)).items():
             run.event("utterances", part=part, **asdict(census))
             notify(f"{part}: {census}")
         check_same_run(job, run, fingerprint)
         write_text(run.spec, dump_job(job))
+        if run.remote is not None:
+            run.remote.push_start()
+            run.remote.push(run.spec.name)
+        sinks = make_sinks(job, run)
         run.event("launch", min_workers=job.elastic.min_workers, max_workers=job.elastic.max_workers)
-        _train_with_ray(job, run, address)
-    return RunSummary(folder=run.path, updates=_last_update(run, job.updates))
+        with feed(run, sinks):
+            _train_with_ray(job, run, address)
+    return RunSummary(folder=run.path, updates=_last_update(run, job.updates), place=run.place)
 
 
 def _last_update(run: RunFolder, wanted: int) -> int:
@@ -167,7 +182,8 @@ def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
     if started_here:
         _start_ray(job, address)
     try:
-        _fit(job, run)
+        with feed(run, [PrometheusSink(job)] if job.logging.prometheus else []):
+            _fit(job, run)
     finally:
         if started_here:
             ray.shutdown()
@@ -199,34 +215,35 @@ def _fit(job: TrainJob, run: RunFolder) -> None:
     from w2v2_ray.orchestration.worker import train_worker
 
     fatal = f".fatal-{time.time_ns()}.json"
-    config = {"job": job.model_dump(mode="json"), "run": str(run.path), "fatal": fatal}
-    trainer = ElasticTrainer(job, run.path, train_worker, config, name=f"launch-{time.time_ns()}")
+    config = {"job": job.model_dump(mode="json"), "run": run.place, "fatal": fatal}
+    trainer = ElasticTrainer(job, run, train_worker, config, name=f"launch-{time.time_ns()}")
     try:
         trainer.fit()
     except Exception as error:
-        failure = _fatal_error(run.path / fatal)
+        failure = _fatal_error(run, fatal)
         with contextlib.suppress(OSError):  # the storage may be why
             run.event("failed", reason=(failure.message if failure else str(error))[:2000])
         if failure is not None:
             raise failure from None
         raise RunFailedError(
-            f"{run.path}: the workers failed again and again (failure.max_failures: {job.failure.max_failures}, or "
+            f"{run.place}: the workers failed again and again (failure.max_failures: {job.failure.max_failures}, or "
             f"{job.failure.max_failures_without_progress} in a row without progress) and the run gave up; everything "
             f"up to the last state is kept, and the same command resumes. Last error:\n{_root_cause(error)}"
         ) from error
     finally:
-        withdraw_request(str(run.path))
-    failure = _fatal_error(run.path / fatal)
+        withdraw_request(run.place)
+    failure = _fatal_error(run, fatal)
     if failure is not None:
         raise failure
 
 
-def _fatal_error(path: Path) -> W2v2RayError | None:
+def _fatal_error(run: RunFolder, name: str) -> W2v2RayError | None:
     """The error that a worker left behind because no retry can mend it."""
-    if not path.exists():
+    text = run.notes.read(name)
+    if text is None:
         return None
-    content = json.loads(path.read_text())
-    path.unlink()
+    content = json.loads(text)
+    run.notes.delete(name)
     kind = getattr(errors, content["type"], RunFailedError)
     failure: W2v2RayError = kind(content["message"])
     return failure

@@ -9,7 +9,58 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.engine.run_folder import read_lines
+from w2v2_ray.engine.run_folder import RunFolder, read_lines
+
+
+class EventsFollower:
+    """Calls a listener with every new event of a run, from a background thread.
+
+    Args:
+        run: The run; its events may be rewritten, in another order, when they are joined from several writers.
+        listener: Called with each event.
+        interval_s: Time between two looks.
+    """
+
+    def __init__(self, run: RunFolder, listener: Callable[[dict[str, Any]], None], interval_s: float = 1.0) -> None:
+        self._path = run.events
+        self._listener = listener
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._status: tuple[int, int] | None = None
+        self._told = {_key(event) for event in read_lines(self._path)}
+        self._thread = threading.Thread(target=self._run, name="w2v2-ray-events", daemon=True)
+
+    def __enter__(self) -> EventsFollower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.look()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self.look()
+
+    def look(self) -> None:
+        """Tell what was written since the last look."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return
+        if self._status == (status.st_ino, status.st_size):
+            return
+        self._status = (status.st_ino, status.st_size)
+        for event in read_lines(self._path):
+            key = _key(event)
+            if key not in self._told:
+                self._told.add(key)
+                self._listener(event)
+
+
+def _key(event: dict[str, Any]) -> str:
+    return json.dumps(event, sort_keys=True)
 
 
 class MetricsFollower:

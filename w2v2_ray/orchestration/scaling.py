@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,7 +15,9 @@ from ray.train.v2._internal.execution.scaling_policy import (
     ScalingDecision,
 )
 
-from w2v2_ray.engine.checkpoint.files import list_states
+from w2v2_ray.engine.remote.opening import open_run
+from w2v2_ray.engine.run_folder import RunFolder
+from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.demand import RunRequest
 from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
 
@@ -56,13 +56,12 @@ class SnapshotRequest:
     """Asks the workers for a state before they are stopped on purpose, so that nothing is computed twice.
 
     Args:
-        run: The run's folder.
+        run: The run.
         patience_s: A resize does not wait longer for it.
     """
 
-    def __init__(self, run: Path, patience_s: float = _SNAPSHOT_PATIENCE_S) -> None:
-        self._path = run / REQUEST_FILE
-        self._checkpoints = run / "checkpoints"
+    def __init__(self, run: RunFolder, patience_s: float = _SNAPSHOT_PATIENCE_S) -> None:
+        self._run = run
         self._patience_s = patience_s
         self._asked: float | None = None
         self._before: set[str] = set()
@@ -74,14 +73,14 @@ class SnapshotRequest:
 
     def answered(self, now: float) -> bool:
         """Ask if that has not been done; true once a new state is there, or has been waited for long enough."""
-        states = {path.name for path in list_states(self._checkpoints)}
-        if self._asked is None:
-            self._asked, self._before = now, states
-            try:
-                self._path.write_text(str(time.time_ns()))
-            except OSError:
-                return True
-            return False
+        try:
+            states = {*self._run.state_names()}
+            if self._asked is None:
+                self._asked, self._before = now, states
+                self._run.notes.write(REQUEST_FILE, str(time.time_ns()))
+                return False
+        except (OSError, StorageError):
+            return True
         if states - self._before or now - self._asked >= self._patience_s:
             self.withdraw()
             return True
@@ -90,8 +89,8 @@ class SnapshotRequest:
     def withdraw(self) -> None:
         """Ask no longer."""
         self._asked = None
-        with contextlib.suppress(OSError):  # the storage may be away
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, StorageError):  # the storage may be away
+            self._run.notes.delete(REQUEST_FILE)
 
 
 class ElasticPolicy(RunRequest, ElasticScalingPolicy):
@@ -102,13 +101,14 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
     Args:
         scaling_config: Ray's.
         rule: When a running group is resized.
-        run: The run's folder.
+        run: The run's folder or URI.
     """
 
     def __init__(self, scaling_config: Any, rule: ResizeRule, run: str) -> None:
         super().__init__(scaling_config, run)
         self._rule = rule
-        self._run = Path(run)
+        # The controller has workers to look after: it never waits long for a store.
+        self._run = open_run(run, "driver", patience_s=0.0)
         self._request = SnapshotRequest(self._run)
         self._last_look = float("-inf")
         self._refused: tuple[int, frozenset[str]] | None = None
@@ -182,9 +182,9 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
         return possible
 
 
-def request_of(run: Path) -> int | None:
-    """When a snapshot was asked for, as a number that tells requests apart; None when none is."""
+def request_of(run: RunFolder) -> str | None:
+    """When a snapshot was asked for, which tells requests apart; None when none is."""
     try:
-        return os.stat(run / REQUEST_FILE).st_mtime_ns
-    except OSError:
+        return run.notes.recent(REQUEST_FILE) or None
+    except (OSError, StorageError):
         return None

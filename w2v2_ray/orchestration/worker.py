@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch.distributed as dist
 
-from w2v2_ray.durable import write_text
+from w2v2_ray.engine.remote.opening import open_run
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.session import start_session
+from w2v2_ray.engine.tasks.start import at_hand
 from w2v2_ray.engine.trainer import NoHooks
-from w2v2_ray.errors import W2v2RayError
+from w2v2_ray.errors import StorageUnavailableError, W2v2RayError
 from w2v2_ray.orchestration.failures import NodeLeaving
 from w2v2_ray.orchestration.scaling import request_of
+from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.kinds import parse_job
 
@@ -28,15 +29,15 @@ class RayHooks(NoHooks):
     """Tells Ray Train how far the run is, and the trainer what Ray is about to do.
 
     Args:
-        run: The run's folder.
+        run: The run.
         world_rank: This worker.
     """
 
-    def __init__(self, run: Path, world_rank: int) -> None:
+    def __init__(self, run: RunFolder, world_rank: int) -> None:
         self._run = run
         self._first = world_rank == 0
         self._latest: dict[str, Any] = {}
-        self._answered: int | None = None
+        self._answered: str | None = None
 
     def on_update(self, update: int, record: dict[str, Any] | None) -> None:
         """Report now and then. Every worker does so at the same update."""
@@ -89,23 +90,26 @@ def train_worker(config: dict[str, Any]) -> None:
     An error that a retry cannot mend is left in the run's folder and every later attempt returns at once; the driver
     raises it. Anything else is raised here, and Ray starts the group again from the newest checkpoint.
     """
-    run = RunFolder(config["run"])
-    fatal = run.path / config["fatal"]
-    if fatal.exists():
+    run = open_run(config["run"], "worker")
+    if run.notes.read(config["fatal"]) is not None:
         return
     context = ray.train.get_context()
     try:
         job = parse_job(config["job"])
         assert isinstance(job, TrainJob)
         allow_collectives(job.failure.collective_timeout_s)
+        if run.remote is not None and isinstance(job, FinetuneJob):
+            run.remote.pull_start()
         session = start_session(
-            job,
+            at_hand(job, run),
             run,
             local_rank=context.get_local_rank(),
-            hooks=RayHooks(run.path, context.get_world_rank()),
+            hooks=RayHooks(run, context.get_world_rank()),
         )
         session.trainer.train()
         session.close()
+    except StorageUnavailableError:
+        raise  # an outage passes: Ray starts the group again
     except W2v2RayError as error:
-        write_text(fatal, json.dumps({"type": type(error).__name__, "message": error.message}))
+        run.notes.write(config["fatal"], json.dumps({"type": type(error).__name__, "message": error.message}))
         raise

@@ -11,6 +11,7 @@ from w2v2_ray.spec.base import Finding, NonNegativeFloat, NonNegativeInt, Positi
 from w2v2_ray.spec.cluster import ElasticSpec, FailureSpec, WorkerSpec
 from w2v2_ray.spec.data import BatchSpec, DataSpec, VirtualWorldSpec
 from w2v2_ray.spec.engine import EngineSpec
+from w2v2_ray.spec.logging import LoggingSpec
 from w2v2_ray.spec.model import SAMPLE_RATE, ContrastiveLossSpec, ModelSpec
 from w2v2_ray.spec.optim import OptimSpec
 from w2v2_ray.spec.watchdog import WatchdogSpec
@@ -45,17 +46,6 @@ class CheckpointSpec(Spec):
     Training never waits for one; null takes none."""
     snapshot_s: NonNegativeFloat = 15.0
     """Least time between two snapshots."""
-
-
-class LoggingSpec(Spec):
-    """What a run writes down about itself."""
-
-    every_updates: PositiveInt = 1
-    """Updates between two lines of `metrics.jsonl`."""
-    tensorboard: bool = True
-    """Write TensorBoard event files."""
-    trace_samples: bool = False
-    """Write the ids of every update's utterances to `samples.jsonl`."""
 
 
 class Job(Spec):

@@ -45,7 +45,6 @@ def _measure(request: dict[str, Any]) -> dict[str, Any] | None:
         job,
         rank=request["rank"],
         workers=request["workers"],
-        sharing_node=request["sharing_node"],
         rendezvous=request["rendezvous"],
     )
     try:
@@ -76,7 +75,7 @@ def _train(request: dict[str, Any]) -> dict[str, Any]:
         if isinstance(job, FinetuneJob):
             job = resolve(job, run)
         budget = Budget(run, request["budget_updates"], request["budget_s"])
-        session = start_session(job, run, workers_on_node=request["sharing_node"], hooks=budget)
+        session = start_session(job, run, hooks=budget)
         session.trainer.train()
     except BudgetSpent:
         pass

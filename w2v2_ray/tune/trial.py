@@ -121,7 +121,6 @@ def measure_once(settings: TrialSettings, point: KeptPoint, repeat: int, concat:
         "job": job,
         "run": str(folder.path / "work" / name),
         "measure": settings.measure,
-        "sharing_node": workers * settings.concurrency,
     }
     started, clock = time.time(), time.monotonic()
     outcome = run_child(request, workers=workers, timeout_s=settings.timeout_s, log=folder.logs / f"{name}.log")
@@ -171,7 +170,6 @@ def quality_trial(config: dict[str, Any], settings: TrialSettings) -> None:
         "run": str(run.path),
         "budget_updates": settings.budget_updates,
         "budget_s": settings.budget_s,
-        "sharing_node": settings.concurrency,
     }
     outcome = run_child(request, timeout_s=None, log=folder.logs / f"{name}.log", while_running=look)
     look()

@@ -328,7 +328,7 @@ def test_a_failing_writer_surfaces_at_the_next_save_at_the_latest(folder: Path):
 
 
 def test_workers_that_never_deliver_their_share_fail_the_save(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checkpoint_store, "_COMMIT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(checkpoint_store, "COMMIT_TIMEOUT_S", 0.05)
     store = store_of(folder, rank=0, size=2)
     store.save(manifest_of(2), writer())
     with pytest.raises(RunFailedError, match="did not finish their shares"):

@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def recorder_of(run: RunFolder, start_update: int, **spec: bool) -> Recorder:
-    return Recorder(run, LoggingSpec(**spec), start_update, Fence.take(run.path))
+    return Recorder(run, LoggingSpec(**spec), start_update, Fence.take(run.notes))
 
 
 def scalars(run: RunFolder, tag: str) -> list[tuple[int, float]]:

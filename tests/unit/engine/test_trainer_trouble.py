@@ -186,13 +186,13 @@ def test_a_superseded_attempt_can_harm_neither_metrics_nor_checkpoints(tiny_job,
     job = tiny_job()
     run = folder_of(job)
     run.create()
-    old = Fence.take(run.path)
+    old = Fence.take(run.notes)
     zombie = Recorder(run, job.logging, 0, old)
     zombie.metrics({"update": 1})
     store = CheckpointStore(
         run.checkpoints, job.checkpoint, attempt=old.token, world_rank=0, world_size=1, may_commit=old.holds
     )
-    new = Fence.take(run.path)
+    new = Fence.take(run.notes)
     successor = Recorder(run, job.logging, 1, new)
     successor.metrics({"update": 2})
     with pytest.raises(SupersededError, match="a newer attempt"):

@@ -86,9 +86,9 @@ def test_no_resume_starts_a_run_that_does_not_exist(tiny_job, started):
     assert len(started) == 1
 
 
-def test_a_storage_path_that_is_a_uri_is_refused_with_the_remedy(tiny_job):
-    with pytest.raises(StorageError, match=r"storage_path: s3://bucket/runs: .*use a local path or a mounted share"):
-        launch(tiny_job(storage_path="s3://bucket/runs"))
+def test_a_storage_path_of_an_unknown_scheme_is_refused_with_the_remedy(tiny_job):
+    with pytest.raises(StorageError, match=r"nonsense://bucket/runs: cannot be opened .*use a local path or a URI"):
+        launch(tiny_job(storage_path="nonsense://bucket/runs"))
 
 
 def test_a_second_driver_is_refused(tiny_job, started):

@@ -10,6 +10,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, Wor
 from ray.train.v2._internal.execution.controller.state import InitializingState, ReschedulingState
 from ray.train.v2.api.exceptions import ControllerError
 
+from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.nodes import unreachable_nodes
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule, SnapshotRequest, request_of
 
@@ -42,17 +43,17 @@ def test_resizes_keep_their_distance_from_the_last_start():
 def test_a_snapshot_is_asked_for_before_a_resize_and_waited_for_no_longer_than_patience(tmp_path: Path):
     checkpoints = tmp_path / "checkpoints"
     (checkpoints / "snapshot-00000004").mkdir(parents=True)
-    request = SnapshotRequest(tmp_path, patience_s=15.0)
-    assert request_of(tmp_path) is None
+    request = SnapshotRequest(RunFolder(tmp_path), patience_s=15.0)
+    assert request_of(RunFolder(tmp_path)) is None
     assert not request.answered(100.0)
-    assert request_of(tmp_path) is not None
+    assert request_of(RunFolder(tmp_path)) is not None
     assert not request.answered(101.0)
     (checkpoints / "snapshot-00000006").mkdir()
     assert request.answered(102.0)
-    assert request_of(tmp_path) is None
+    assert request_of(RunFolder(tmp_path)) is None
     assert not request.answered(200.0)
     assert request.answered(215.0)
-    assert request_of(tmp_path) is None
+    assert request_of(RunFolder(tmp_path)) is None
 
 
 def test_nodes_that_refuse_connections_or_are_reported_dead_count_as_gone():

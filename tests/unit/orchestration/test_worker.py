@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray.train
 
+from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import DatasetError, W2v2RayError
 from w2v2_ray.orchestration import worker
 from w2v2_ray.orchestration.launch import run_folder
@@ -67,7 +68,7 @@ def test_workers_report_at_checkpoints_and_now_and_then_but_never_twice_an_updat
 ):
     reports: list[dict[str, Any]] = []
     monkeypatch.setattr(ray.train, "report", reports.append)
-    hooks = RayHooks(tmp_path, 0)
+    hooks = RayHooks(RunFolder(tmp_path), 0)
     for update in range(1, 2 * REPORT_UPDATES + 1):
         # A line is written for every second update only; a report must not depend on that.
         hooks.on_update(update, {"update": update} if update % 2 == 0 else None)

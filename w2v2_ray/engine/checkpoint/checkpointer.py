@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,11 +25,10 @@ from w2v2_ray.engine.checkpoint.files import (
     newest_good,
     none_is_usable,
     read_manifest,
-    remove_state,
     score,
     update_of,
-    verify,
 )
+from w2v2_ray.engine.checkpoint.remote_store import RemoteCheckpointStore
 from w2v2_ray.engine.checkpoint.store import CheckpointStore
 from w2v2_ray.engine.checkpoint.training_state import snapshot_training_state
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
@@ -132,12 +132,25 @@ class Checkpointer:
         self._last_saved = -1
         self._last_time = time.monotonic()
 
-    def open(self, fence: Fence, best: float, update: int) -> None:
-        """Begin to save, from where the run resumed."""
+    def open(self, fence: Fence, best: float, update: int, before_commit: Callable[[], object] = lambda: None) -> None:
+        """Begin to save, from where the run resumed.
+
+        Args:
+            fence: Says whether this attempt may write.
+            best: Lowest validation score so far.
+            update: Where the run is.
+            before_commit: On an object store, puts what a state needs beside it.
+        """
         self._best_score = best
         self._last_saved = update
         self._last_time = time.monotonic()
-        self._store = CheckpointStore(
+        remote = self._run.remote
+        make = (
+            CheckpointStore
+            if remote is None
+            else partial(RemoteCheckpointStore, states=remote.states, before_commit=before_commit)
+        )
+        self._store = make(
             self._run.checkpoints,
             self._spec,
             attempt=fence.token,
@@ -271,7 +284,7 @@ class Checkpointer:
             left_s = self._job.failure.storage_patience_s - (time.monotonic() - started)
             if not broadcast_object(left_s > 0):
                 raise RunFailedError(
-                    f"{self._run.checkpoints}: the last save of the run failed for "
+                    f"{self._run.place}: the last save of the run failed for "
                     f"{self._job.failure.storage_patience_s:g} s: {problem}"
                 )
             time.sleep(min(_RETRY_S, max(left_s, 0.0)))
@@ -295,7 +308,7 @@ class Checkpointer:
         def report(path: Path, error: CheckpointError) -> None:
             run.event("checkpoint_damaged", checkpoint=path.name, reason=error.message)
             if is_snapshot(path):
-                remove_state(path)
+                run.remove_state(path)
 
         last: dict[str, Any] = {}
         for last in read_lines(run.metrics):  # noqa: B007  (the last one is what is wanted)
@@ -303,9 +316,11 @@ class Checkpointer:
         found = Found(last_update=int(last.get("update", 0)), last_time=float(last.get("time", 0.0)))
         try:
             found.interventions = record = guard.read()
-            found.folder = newest_good(run.checkpoints, report, lambda m: record.is_current(m.update, m.rollbacks))
+            found.folder = newest_good(
+                run.checkpoints, report, lambda m: record.is_current(m.update, m.rollbacks), run.fetch_state
+            )
             if found.folder is not None:
-                check_identity(read_manifest(found.folder).identity, self._identity, run.path)
+                check_identity(read_manifest(found.folder).identity, self._identity, run.place)
                 found.best_score = best_score(run.checkpoints, update_of(found.folder))
             elif damaged := list_states(run.checkpoints):
                 found.problem = none_is_usable(run.checkpoints, len(damaged))
@@ -318,7 +333,7 @@ class Checkpointer:
         good = {}
         for path in list_states(self._run.checkpoints):
             try:
-                manifest = verify(path)
+                manifest = self._run.check_state(path)
             except CheckpointError:
                 continue
             if interventions.is_current(manifest.update, manifest.rollbacks):
@@ -329,4 +344,4 @@ class Checkpointer:
         """Delete states of a path that a rollback has abandoned. On the first worker."""
         for path in list_states(self._run.checkpoints):
             if update_of(path) > update:
-                remove_state(path)
+                self._run.remove_state(path)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from pathlib import Path
+from collections.abc import Callable
 
-from w2v2_ray.durable import write_text
+from w2v2_ray.engine.run_notes import RunNotes
+from w2v2_ray.errors import StorageError
 
 ATTEMPT_FILE = ".attempt.json"
 
@@ -24,34 +25,37 @@ class Fence:
     """One attempt's right to write to a run.
 
     Args:
-        folder: The run's folder.
+        notes: The run's.
         token: The attempt's name, the same on all its workers.
     """
 
-    def __init__(self, folder: Path, token: str) -> None:
-        self._path = folder / ATTEMPT_FILE
+    def __init__(self, notes: RunNotes, token: str) -> None:
+        self._notes = notes
         self.token = token
 
     @classmethod
-    def take(cls, folder: Path) -> Fence:
+    def take(cls, notes: RunNotes) -> Fence:
         """Take a run over from all earlier attempts. On worker 0, before anything of the run is read."""
-        fence = cls(folder, uuid.uuid4().hex[:8])
-        write_text(fence._path, json.dumps({"attempt": fence.token, "time": round(time.time(), 3)}))
+        fence = cls(notes, uuid.uuid4().hex[:8])
+        notes.write(ATTEMPT_FILE, json.dumps({"attempt": fence.token, "time": round(time.time(), 3)}))
         return fence
 
     def holds(self) -> bool:
         """Whether the run is still this attempt's. While the storage cannot be read, it is taken to be."""
+        return self._is_ours(self._notes.read)
+
+    def _is_ours(self, read: Callable[[str], str | None]) -> bool:
         try:
-            content = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+            content = json.loads(read(ATTEMPT_FILE) or "")
+        except (OSError, ValueError, StorageError):
             return True
         return bool(content.get("attempt") == self.token)
 
     def check(self) -> None:
-        """Go no further when a newer attempt has the run.
+        """Go no further when a newer attempt has the run. On an object store as of some seconds ago: it never waits.
 
         Raises:
             SupersededError: When it has.
         """
-        if not self.holds():
-            raise SupersededError(f"{self._path.parent}: a newer attempt than {self.token} has taken this run over")
+        if not self._is_ours(self._notes.recent):
+            raise SupersededError(f"a newer attempt than {self.token} has taken this run over")

@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ class CheckpointManifest:
         kind: Whether it is kept, or replaced by the next snapshots.
         watchdog: State of the watchdog.
         rollbacks: How many rollbacks the run had had.
+        folder: On an object store, where beside the manifest the files lie; "" where they lie with it.
     """
 
     update: int
@@ -50,6 +51,7 @@ class CheckpointManifest:
     kind: StateKind = "checkpoint"
     watchdog: dict[str, Any] | None = None
     rollbacks: int = 0
+    folder: str = ""
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -73,6 +75,11 @@ def read_manifest(folder: Path) -> CheckpointManifest:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: unreadable ({error}); use an earlier checkpoint") from error
     return manifest
+
+
+def manifest_text(manifest: CheckpointManifest) -> str:
+    """What `checkpoint.json` holds."""
+    return json.dumps(asdict(manifest), indent=1)
 
 
 def _check_format(path: Path, name: str, version: int) -> None:
@@ -188,6 +195,7 @@ def newest_good(
     folder: Path,
     on_bad: Callable[[Path, CheckpointError], None],
     wanted: Callable[[CheckpointManifest], bool] = lambda manifest: True,
+    fetch: Callable[[Path], object] = lambda path: None,
 ) -> Path | None:
     """The newest checkpoint or snapshot whose every file is as it was written.
 
@@ -195,11 +203,13 @@ def newest_good(
         folder: Where they are.
         on_bad: Told of damaged ones, which are passed over.
         wanted: Others are passed over in silence.
+        fetch: Brings the files of one that lies on an object store.
     """
     for path in reversed(list_states(folder)):
         try:
             if not wanted(read_manifest(path)):
                 continue
+            fetch(path)
             verify(path)
         except CheckpointError as error:
             on_bad(path, error)
@@ -216,7 +226,7 @@ def none_is_usable(folder: Path, damaged: int) -> str:
     )
 
 
-def check_identity(found: Mapping[str, str], wanted: Mapping[str, str], where: Path) -> None:
+def check_identity(found: Mapping[str, str], wanted: Mapping[str, str], where: Path | str) -> None:
     """Refuse to go on with another model, virtual world or dataset than the run began with.
 
     Raises:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from w2v2_ray.durable import sync, write_text
@@ -24,19 +24,22 @@ from w2v2_ray.engine.checkpoint.files import (
     best_checkpoint,
     list_checkpoints,
     list_kind,
+    manifest_text,
     name_of,
+    remove_state,
     sha256_of,
     update_of,
 )
 from w2v2_ray.errors import RunFailedError
 from w2v2_ray.spec.job import CheckpointSpec
 
-_COMMIT_TIMEOUT_S = 1800.0
+COMMIT_TIMEOUT_S = 1800.0
+"""For so long the first worker waits for the shares of the others."""
 _KEPT_SNAPSHOTS = 2
 
 
 @dataclass
-class _Save:
+class Save:
     """A save under way: this worker's share and, on worker 0, the commit of all shares.
 
     `manifest` and `hidden` say what and where; `abandoned` makes worker 0 stop waiting for the others' shares.
@@ -50,6 +53,7 @@ class _Save:
 
     @property
     def futures(self) -> list[Future[None]]:
+        """What has to be waited for."""
         return [self.share] if self.commit is None else [self.share, self.commit]
 
 
@@ -86,7 +90,7 @@ class CheckpointStore:
         self._on_commit = on_commit
         self._may_commit = may_commit
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="w2v2-ray-checkpoint")
-        self._pending: _Save | None = None
+        self._pending: Save | None = None
         self._abandoned = threading.Event()
         if world_rank == 0:
             for stale in folder.glob(".writing-*"):
@@ -133,8 +137,8 @@ class CheckpointStore:
         hidden = self.folder / f".writing-{name_of(manifest)}-{self._attempt}"
         abandoned = threading.Event()
         began = time.perf_counter()
-        share = self._writer.submit(self._write_share, hidden, write)
-        self._pending = _Save(manifest, hidden, abandoned, share)
+        share = self._writer.submit(self._write_share, manifest, hidden, write)
+        self._pending = Save(manifest, hidden, abandoned, share)
         if self._rank == 0:
             self._pending.commit = self._writer.submit(self._finish, self._pending, began)
         return waited_s
@@ -179,7 +183,7 @@ class CheckpointStore:
         self._abandoned.set()
         self._writer.shutdown(wait=False)
 
-    def _write_share(self, hidden: Path, write: Callable[[Path], object]) -> None:
+    def _write_share(self, manifest: CheckpointManifest, hidden: Path, write: Callable[[Path], object]) -> None:
         share = hidden / f"rank-{self._rank:05d}"
         share.mkdir(parents=True, exist_ok=True)
         write(share)
@@ -188,7 +192,7 @@ class CheckpointStore:
             files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         write_text(hidden / f"rank-{self._rank:05d}.json", json.dumps(files))
 
-    def _finish(self, save: _Save, began: float) -> None:
+    def _finish(self, save: Save, began: float) -> None:
         """Commit once every share is there. On worker 0's thread, after its own share."""
         if save.share.exception():
             return
@@ -203,20 +207,18 @@ class CheckpointStore:
             self._on_commit(save.manifest, final, time.perf_counter() - began)
         self.prune(save.manifest.update)
 
-    def _wait_for_shares(self, save: _Save) -> list[Path]:
+    def _wait_for_shares(self, save: Save) -> list[Path]:
         hidden = save.hidden
         markers = [hidden / f"rank-{rank:05d}.json" for rank in range(self._world_size)]
-        deadline = time.monotonic() + _COMMIT_TIMEOUT_S
+        deadline = time.monotonic() + COMMIT_TIMEOUT_S
         while not all(marker.exists() for marker in markers):
             if time.monotonic() > deadline:
-                raise RunFailedError(
-                    f"{hidden}: other workers did not finish their shares in {_COMMIT_TIMEOUT_S:.0f} s"
-                )
+                raise RunFailedError(f"{hidden}: other workers did not finish their shares in {COMMIT_TIMEOUT_S:.0f} s")
             if self._abandoned.wait(0.02) or save.abandoned.is_set():
                 raise RunFailedError(f"{hidden}: given up, because training failed before all shares were there")
         return markers
 
-    def _commit(self, save: _Save, markers: list[Path], final: Path) -> None:
+    def _commit(self, save: Save, markers: list[Path], final: Path) -> None:
         """Gather the shares of all workers into one folder and give it its name."""
         hidden, manifest = save.hidden, save.manifest
         for rank, marker in enumerate(markers):
@@ -225,7 +227,7 @@ class CheckpointStore:
                 manifest.files[name] = facts
             (hidden / f"rank-{rank:05d}").rmdir()
             marker.unlink()
-        write_text(hidden / MANIFEST, json.dumps(asdict(manifest), indent=1))
+        write_text(hidden / MANIFEST, manifest_text(manifest))
         sync(hidden)
         if not self._may_commit():
             raise SupersededError(f"{hidden}: a newer attempt has taken this run over")
@@ -250,10 +252,13 @@ class CheckpointStore:
         best = best_checkpoint(self.folder, update) if self._spec.keep_best else None
         for path in found:
             if path not in keep and path != best:
-                shutil.rmtree(path, ignore_errors=True)
+                self._remove(path)
         snapshots = [path for path in list_kind(self.folder, "snapshot") if update_of(path) <= update]
         for path in snapshots[:-_KEPT_SNAPSHOTS]:
-            shutil.rmtree(path, ignore_errors=True)
+            self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        remove_state(path)
 
 
 def describe_problem(error: BaseException | None) -> str:

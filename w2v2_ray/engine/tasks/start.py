@@ -7,8 +7,7 @@ of every attempt begins from the same weights without reading another tool's fil
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +15,7 @@ from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer, build_vocabulary
 from w2v2_ray.durable import write_text
 from w2v2_ray.engine.model_source import load_any
+from w2v2_ray.engine.remote.view import local_copy
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.tasks.data import open_data
 from w2v2_ray.errors import CheckpointError, SpecError
@@ -24,8 +24,11 @@ from w2v2_ray.model.interop.loaded_model import BACKBONE, LoadedModel
 from w2v2_ray.model.interop.model_folder import load_model, save_model
 from w2v2_ray.model.interop.vocabulary import read_vocabulary
 from w2v2_ray.spec.finetune import FinetuneJob, VocabularySpec
+from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.model import MaskingSpec, ModelSpec
 from w2v2_ray.spec.symbols import SPECIALS, WORD_DELIMITER
+
+J = TypeVar("J", bound=TrainJob)
 
 _UNUSED = ("quantizer", "final_dim", "dropout_features")
 """Parts of a model's spec that a recogniser does not have."""
@@ -49,9 +52,9 @@ def resolve(job: FinetuneJob, run: RunFolder) -> FinetuneJob:
     if run.start.is_file():
         before = json.loads(run.start.read_text())
         changed = [name for name, value in request.items() if before.get(name) != value]
-        if changed and job.pretrained != str(run.initial):
+        if changed and job.pretrained != run.place_of(run.initial):
             raise CheckpointError(
-                f"{run.path}: this run began with another {' and '.join(changed)} (see {run.start.name}); "
+                f"{run.place}: this run began with another {' and '.join(changed)} (see {run.start.name}); "
                 "give the job another name, or delete the run's folder to start over"
             )
         model = load_model(run.initial)
@@ -69,10 +72,19 @@ def resolve(job: FinetuneJob, run: RunFolder) -> FinetuneJob:
         write_text(run.start, json.dumps(request, indent=1) + "\n")
     changes = {
         "model": model.spec,
-        "pretrained": str(run.initial),
-        "vocabulary": VocabularySpec(path=str(run.vocabulary)),
+        "pretrained": run.place_of(run.initial),
+        "vocabulary": VocabularySpec(path=run.place_of(run.vocabulary)),
     }
     return job.model_copy(update=changes)
+
+
+def at_hand(job: J, run: RunFolder) -> J:
+    """The job with what its run begins from as paths on this node, where the run is on an object store."""
+    if not isinstance(job, FinetuneJob) or run.remote is None:
+        return job
+    return job.model_copy(
+        update={"pretrained": str(run.initial), "vocabulary": VocabularySpec(path=str(run.vocabulary))}
+    )
 
 
 def initial_model(job: FinetuneJob) -> LoadedModel:
@@ -83,7 +95,7 @@ def initial_model(job: FinetuneJob) -> LoadedModel:
     Raises:
         UserError: See `resolve`.
     """
-    source = load_any(Path(job.pretrained)) if job.pretrained is not None else None
+    source = load_any(job.pretrained) if job.pretrained is not None else None
     if source is not None and job.model is not None:
         _refuse_contradiction(job, source)
     given = source.spec if source is not None else job.model
@@ -153,7 +165,7 @@ def _vocabulary(job: FinetuneJob, source: LoadedModel | None) -> tuple[str, ...]
     """The one that is given, else that of the recogniser to begin from, else the characters of the transcripts."""
     given = job.vocabulary
     if given.path is not None:
-        return read_vocabulary(Path(given.path))
+        return read_vocabulary(local_copy(given.path))
     if given.symbols is not None:
         extra = tuple(symbol for symbol in given.symbols if symbol not in (*SPECIALS, WORD_DELIMITER))
         return (*SPECIALS, WORD_DELIMITER, *extra)

@@ -1,0 +1,1 @@
+"""Where the driver passes a run's figures on to: Prometheus through Ray, MLflow, Weights & Biases."""
