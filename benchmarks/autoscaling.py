@@ -105,8 +105,7 @@ def harm(cluster: AutoscalingCluster, watch: RunWatch, updates: int) -> list[tup
         else:
             cluster.drain_node(node, deadline_s=30)
         # Not the workers of an update: where starts are slow, the run has all of them again before the next.
-        left = done[-1][0]
-        watch.wait_for("fewer workers", lambda: [e for e in watch.events("resize") if e["time"] > left], 400)
+        watch.wait_for("fewer workers", lambda: [e for e in watch.events("resize") if e["time"] > done[-1][0]], 400)
     return done
 
 
