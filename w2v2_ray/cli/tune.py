@@ -9,6 +9,8 @@ import typer
 
 from w2v2_ray.cli.options import SetOption
 
+_TABLE_WIDTH = 150
+
 if TYPE_CHECKING:
     from w2v2_ray.tune.document import Table
     from w2v2_ray.tune.points import Points
@@ -84,7 +86,9 @@ def _show_trial(finished: Finished) -> None:
 def _show_report(report: Report) -> None:
     from rich.console import Console
 
-    Console(highlight=False, markup=False).print(_rich_table(report.table))
+    console = Console(highlight=False, markup=False)
+    # In a file or a narrow window the columns stay whole, and lines become long instead.
+    console.print(_rich_table(report.table), width=max(console.width, _TABLE_WIDTH), soft_wrap=True)
     if report.best is not None:
         typer.echo(f"best: {report.best}")
         typer.echo(f"train it: w2v2-ray train {report.best_spec}")
@@ -98,7 +102,7 @@ def _rich_table(table: Table) -> Any:
 
     shown = RichTable(box=SIMPLE, padding=(0, 1, 0, 0))
     for index, name in enumerate(table.header):
-        shown.add_column(name, justify="left" if index == 0 else "right")
+        shown.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in table.rows:
         shown.add_row(*row)
     return shown

@@ -193,7 +193,7 @@ def _run_trials(
     param_space = {} if order is None else {"trial": tune.grid_search(order)}
     path = str(folder.tune)
     # The callback is new in every driver, and a snapshot holds the one of the driver that made it.
-    ShowTrials.listener = _counting(total, on_trial)
+    ShowTrials.listener = _counting(sum(1 for _ in folder.measurements), total, on_trial)
     notify(f"TensorBoard: tensorboard --logdir {folder.tune}")
     if tune.Tuner.can_restore(path):
         # What is measured is in files of its own, so a trial that is run again answers at once.
@@ -284,14 +284,12 @@ def _trial_name(trial: Any) -> str:
     return f"{plain[:60]}-{trial.trial_id}"
 
 
-def _counting(total: int, on_trial: OnTrial) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    seen = 0
-
+def _counting(seen: int, total: int, on_trial: OnTrial) -> Callable[[dict[str, Any], dict[str, Any]], None]:
     def listen(config: dict[str, Any], result: dict[str, Any]) -> None:
         nonlocal seen
         seen += 1
         config = config.get("trial", config)
-        on_trial(Finished(seen, total, str(config.get("configuration", "trial")), result))
+        on_trial(Finished(min(seen, total), total, str(config.get("configuration", "trial")), result))
 
     return listen
 
