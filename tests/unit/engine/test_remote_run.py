@@ -144,7 +144,7 @@ def test_an_attempt_that_was_taken_over_commits_and_puts_nothing_more(worlds: Wo
 
     taking_over = Timer(4.0, (run / ATTEMPT_FILE).write_bytes, [b'{"attempt": "newer"}'])
     taking_over.start()
-    with pytest.raises(AssertionError, match="SupersededError: .*a newer attempt"):
+    with pytest.raises(AssertionError, match=r"SupersededError: .*a newer attempt"):
         run_on(worlds, 1, job, tmp_path / "nodes")
     taking_over.join()
     last = view_of(job).state_names()[-1]
