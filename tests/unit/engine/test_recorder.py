@@ -10,7 +10,7 @@ import pytest
 from w2v2_ray.engine.checkpoint.fence import Fence, SupersededError
 from w2v2_ray.engine.recorder import Recorder
 from w2v2_ray.engine.run_folder import RunFolder, append_line, read_lines
-from w2v2_ray.spec.job import LoggingSpec
+from w2v2_ray.spec.logging import LoggingSpec
 
 
 @pytest.fixture

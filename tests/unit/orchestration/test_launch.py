@@ -175,12 +175,12 @@ def test_a_cluster_that_does_not_answer_is_named(tiny_job, monkeypatch: pytest.M
 
 
 def test_the_error_a_worker_left_behind_is_raised_as_itself_once(tmp_path: Path):
-    fatal = tmp_path / ".fatal.json"
-    assert launching._fatal_error(fatal) is None
+    run, fatal = RunFolder(tmp_path), tmp_path / ".fatal.json"
+    assert launching._fatal_error(run, fatal.name) is None
     write_text(fatal, '{"type": "CheckpointError", "message": "damaged"}')
-    failure = launching._fatal_error(fatal)
+    failure = launching._fatal_error(run, fatal.name)
     assert isinstance(failure, CheckpointError)
     assert failure.message == "damaged"
-    assert launching._fatal_error(fatal) is None
+    assert launching._fatal_error(run, fatal.name) is None
     write_text(fatal, '{"type": "OfTheFuture", "message": "what"}')
-    assert type(launching._fatal_error(fatal)) is errors.RunFailedError
+    assert type(launching._fatal_error(run, fatal.name)) is errors.RunFailedError

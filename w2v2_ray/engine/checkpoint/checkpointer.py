@@ -284,7 +284,7 @@ class Checkpointer:
             left_s = self._job.failure.storage_patience_s - (time.monotonic() - started)
             if not broadcast_object(left_s > 0):
                 raise RunFailedError(
-                    f"{self._run.place}: the last save of the run failed for "
+                    f"{self._run.place_of(self._run.checkpoints)}: the last save of the run failed for "
                     f"{self._job.failure.storage_patience_s:g} s: {problem}"
                 )
             time.sleep(min(_RETRY_S, max(left_s, 0.0)))

@@ -7,8 +7,8 @@ that size each, and its end in `metrics.jsonl`: a put costs 32 MiB at most, howe
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from w2v2_ray.data.storage import Location, StoredFile
@@ -102,7 +102,7 @@ class LineLog:
         # Killed between the put of a part and that of the end, the writer left the part's lines there too.
         if not parts or not (end and parts[-1].startswith(end)):
             parts.append(end)
-        return _without_replaced(b"".join(parts)) if len(parts) > 1 else parts[0]
+        return b"".join(_current(parts))
 
     def _part(self, number: int) -> Location:
         return self._folder / f"{self._local.stem}-{number:05d}{self._local.suffix}"
@@ -120,19 +120,20 @@ class LineLog:
         return [number for number in self._numbers() if number >= self._parts]
 
 
-def _without_replaced(content: bytes) -> bytes:
-    """Drop lines of updates that later lines hold again: parts of before a rewind that were not deleted in time."""
-    kept: list[tuple[int, bytes]] = []
-    for update, line in _updates(content):
-        while kept and kept[-1][0] > update:
-            kept.pop()
-        kept.append((update, line))
-    return b"".join(line for _, line in kept)
+def _current(parts: list[bytes]) -> list[bytes]:
+    """Leave out parts of before a rewind that were not deleted in time: a later one begins at or before their start."""
+    kept: list[bytes] = []
+    earliest = math.inf
+    for part in reversed(parts):
+        first = _first_update(part)
+        if first is None or first < earliest:
+            kept.append(part)
+            earliest = earliest if first is None else first
+    return kept[::-1]
 
 
-def _updates(content: bytes) -> Iterator[tuple[int, bytes]]:
-    for line in content.splitlines(keepends=True):
-        try:
-            yield int(json.loads(line)["update"]), line
-        except (ValueError, KeyError, TypeError):
-            continue
+def _first_update(part: bytes) -> int | None:
+    try:
+        return int(json.loads(part.partition(b"\n")[0])["update"])
+    except (ValueError, KeyError, TypeError):
+        return None
