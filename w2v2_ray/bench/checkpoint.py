@@ -77,5 +77,4 @@ def _torch_save(state: dict[str, Any], path: Path) -> float:
     started = time.perf_counter()
     torch.save(state, path)
     sync(path)
-    elapsed_s = time.perf_counter() - started
-    return elapsed_s
+    return time.perf_counter() - started

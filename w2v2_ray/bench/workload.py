@@ -82,7 +82,7 @@ class StepInput:
 
 def model_spec(settings: StepSettings) -> ModelSpec:
     """Base, every dropout as in the recipe; no LayerDrop, so that all peers run all layers."""
-    encoder = {"layers": settings.layers, "layer_drop": 0.0}
+    encoder: dict[str, Any] = {"layers": settings.layers, "layer_drop": 0.0}
     if settings.variant == "plain":
         encoder["hourglass"] = None
     else:

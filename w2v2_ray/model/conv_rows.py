@@ -189,7 +189,7 @@ class _Pass:
     def _split(self, index: int, matrix: Tensor) -> list[Tensor]:
         """A matrix [k · C_in, C] in the parts that go with `_taps`."""
         block, weights = self.blocks[index], self.weights[index]
-        return list(matrix.split(block.stride * weights.conv.shape[1]))
+        return list(torch.split(matrix, block.stride * weights.conv.shape[1]))
 
     def _convolve(self, index: int, x: Tensor, out: Tensor | None) -> Tensor:
         """Shape: x [T_in, C_in] -> [T, C]."""
@@ -269,6 +269,7 @@ class _Pass:
         conv = weights.conv[:, 0].double()
         inverse_deviation = ((conv @ covariance * conv).sum(1) + block.eps).rsqrt()
         assert weights.norm is not None
+        assert weights.norm_bias is not None
         scale = weights.norm.double() * inverse_deviation
         centred = exact.to(windows.dtype)
         before_gelu = torch.addmm(weights.norm_bias, centred, (conv * scale[:, None]).to(windows.dtype).t())

@@ -43,9 +43,7 @@ class HuggingFaceLoss:
 
     def __call__(self) -> Tensor:
         """Forward."""
-        out = self.model(
-            self._waveform, mask_time_indices=self._masks, sampled_negative_indices=self._negatives
-        )
+        out = self.model(self._waveform, mask_time_indices=self._masks, sampled_negative_indices=self._negatives)
         loss: Tensor = out.loss
         return loss
 
