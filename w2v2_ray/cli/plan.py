@@ -18,7 +18,7 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
     from rich.console import Console
 
     from w2v2_ray.cli.output import print_json, print_warnings
-    from w2v2_ray.engine.run_plan import make_plan
+    from w2v2_ray.engine.planning import make_plan
     from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import load_job_of
 

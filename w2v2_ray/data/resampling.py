@@ -31,6 +31,8 @@ def resample(waveform: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt
 
     functional = import_torchaudio().functional
     with torch.inference_mode():
-        resampled = functional.resample(torch.from_numpy(np.ascontiguousarray(waveform)), from_hz, to_hz)
-    result: npt.NDArray[np.float32] = resampled.numpy()
+        # In double precision: kernels add in an order that depends on length and processor. In single precision that
+        # shows in the last bit of int16, so that a piece of a file would not be what it is in the whole.
+        exact = torch.from_numpy(np.ascontiguousarray(waveform)).double()
+        result: npt.NDArray[np.float32] = functional.resample(exact, from_hz, to_hz).float().numpy()
     return result

@@ -1,7 +1,7 @@
 """What a job will do, computed from its spec and the dataset's index, before anything is trained.
 
 It stands in `engine` because it needs both the batch plan and the masks; it imports neither torch nor deepspeed. (A
-fine-tuning job's plan, `finetune_plan.py`, opens the pre-trained model and does need torch.)
+fine-tuning job's plan, `finetune_plan.py`, opens the pre-trained model and does need torch; `planning.py` chooses.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from w2v2_ray.data.mixture import DatasetMixture, open_mixture
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.model.masking import span_mask
 from w2v2_ray.spec.engine import EngineSpec
-from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import PretrainJob, TrainJob
 from w2v2_ray.spec.model import SAMPLE_RATE
 from w2v2_ray.spec.parameter_count import count_parameters
@@ -99,18 +98,12 @@ class RunPlan:
         return {**document, "total_parameters": self.total_parameters}
 
 
-def make_plan(job: TrainJob) -> RunPlan:
+def plan_pretraining(job: PretrainJob) -> RunPlan:
     """Read the dataset's index and work out the run.
 
     Raises:
-        UserError: A dataset is missing or damaged, or has no utterance that can be used; of a fine-tuning job, also
-            when what it begins from cannot be read or does not fit.
+        DatasetError: A dataset is missing or damaged, or has no utterance that is long enough.
     """
-    if isinstance(job, FinetuneJob):
-        from w2v2_ray.engine.finetune_plan import plan_finetuning
-
-        return plan_finetuning(job)
-    assert isinstance(job, PretrainJob)
     data = job.data
     mixture = open_mixture([(ref.path, ref.repeat) for ref in data.train], "sizes", data.cache_dir, data.cache_bytes)
     batch = job.batch

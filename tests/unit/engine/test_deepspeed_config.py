@@ -18,12 +18,13 @@ def test_gradients_are_accumulated_and_communicated_in_fp32(precision, stage) ->
     assert {name for name in ("bf16", "fp16") if name in config} == {precision} - {"fp32"}
 
 
-def test_clipping_is_deepspeeds_except_at_stage_0_and_off_without_a_limit() -> None:
-    fp32 = EngineSpec(precision="fp32", zero_stage=0)
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_clipping_is_deepspeeds_at_stages_2_and_3_and_off_without_a_limit(stage: int) -> None:
+    engine = EngineSpec(precision="fp32", zero_stage=stage)
 
-    assert deepspeed_config(OptimSpec(clip_norm=3.0), EngineSpec())["gradient_clipping"] == 3.0
-    assert deepspeed_config(OptimSpec(clip_norm=None), EngineSpec())["gradient_clipping"] == 0.0
-    assert deepspeed_config(OptimSpec(clip_norm=3.0), fp32)["gradient_clipping"] == 0.0
+    # At 0 and 1 the whole gradient is at hand, and `TrainingEngine` clips it.
+    assert deepspeed_config(OptimSpec(clip_norm=3.0), engine)["gradient_clipping"] == (3.0 if stage > 1 else 0.0)
+    assert deepspeed_config(OptimSpec(clip_norm=None), engine)["gradient_clipping"] == 0.0
 
 
 def test_loss_scaling_follows_the_spec_and_never_waits_before_backing_off() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from w2v2_ray.engine import run_plan
-from w2v2_ray.engine.run_plan import make_plan, state_bytes_per_worker
+from w2v2_ray.engine.planning import make_plan
+from w2v2_ray.engine.run_plan import state_bytes_per_worker
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.loading import load_job_text
 
@@ -123,7 +124,7 @@ def test_a_plan_is_plain_data(plan_of):
 
 
 def test_planning_needs_no_torch():
-    code = "import sys; import w2v2_ray.engine.run_plan; print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
+    code = "import sys; import w2v2_ray.engine.planning; print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
