@@ -180,7 +180,7 @@ def summarise(records: RunRecords, now: float | None = None) -> RunSummary:
 
 
 def _state(records: RunRecords, seen: float | None, update_s: float | None, now: float) -> State:
-    turning_points = records.named("launch", "start", "resume", "end", "failed")
+    turning_points = records.named("launch", "start", "resume", "recovered", "end", "failed")
     last = turning_points[-1]["event"] if turning_points else "launch"
     if last == "end":
         return "finished"

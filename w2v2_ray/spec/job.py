@@ -63,7 +63,8 @@ class TrainJob(Job):
     """What every training job has."""
 
     storage_path: str = "runs"
-    """Folder in which runs live; every worker must see it (a shared file system when there are several nodes)."""
+    """Folder in which runs live, which every worker must see (a shared file system when there are several nodes), or a
+    URI such as s3://bucket/runs."""
     seed: NonNegativeInt = 1
     """Every random draw of the run follows from this number."""
     data: DataSpec
