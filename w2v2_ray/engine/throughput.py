@@ -80,9 +80,8 @@ class Throughput:
         step_p90_s: Nine tenths of them.
         cpu_s: CPU time of all threads and workers in the timed updates; what other programs take does not enter.
         frames: Frames forwarded in them.
-        peak_memory_bytes: Most memory held: on the GPU allocated by torch, on the CPU resident above the start.
-        reserved_memory_bytes: On the GPU, reserved by torch's allocator; on the CPU the same as the peak.
-        timed_memory_bytes: The peak of the timed updates alone.
+        peak_memory_bytes: Most memory that tensors held at once, above the start; on the CPU that of one more update.
+        reserved_memory_bytes: Most that the process took, its allocator's reserve included, building the engine too.
         state_bytes: Of which weights, gradients and optimizer state, by arithmetic.
         parameters: Trained parameters.
         loss: That of the last update.
@@ -104,7 +103,6 @@ class Throughput:
     frames: int
     peak_memory_bytes: int
     reserved_memory_bytes: int
-    timed_memory_bytes: int
     state_bytes: int
     parameters: int
     loss: float
@@ -197,24 +195,35 @@ class _Measurement:
     def run(self) -> Throughput:
         """Warm up, then time."""
         batches = Prefetcher(self._task.micro_batch, self._mine(), depth=self._job.data.prefetch_micro_batches)
-        before = self._meter.peak_bytes()
         totals: dict[str, float] = {}
         steps: list[float] = []
         waited = cpu_s = 0.0
+        last = self._request.warmup_updates + self._request.timed_updates
         try:
-            for update in range(1, self._request.warmup_updates + self._request.timed_updates + 1):
+            for update in range(1, last + 1):
                 if update == self._request.warmup_updates + 1:
-                    before = max(before, self._meter.peak_bytes())
-                    self._meter.restart()
                     waited, cpu_s = batches.wait_s, time.process_time()
                 elapsed_s, sums = self._timed(partial(self._update, update, batches))
                 if update > self._request.warmup_updates:
                     steps.append(elapsed_s)
                     totals = {name: totals.get(name, 0.0) + value for name, value in sums.items()}
             waited, cpu_s = batches.wait_s - waited, time.process_time() - cpu_s
+            held = self._memory(last + 1, batches)
         finally:
             batches.close()
-        return self._result(totals, steps, waited, cpu_s, before)
+        return self._result(totals, steps, waited, cpu_s, held)
+
+    def _memory(self, update: int, batches: Prefetcher[MicroBatch]) -> tuple[int, int]:
+        """Most that tensors held, and most that the process took."""
+        taken = self._meter.reserved_bytes()
+        if self._engine.device.type == "cuda":
+            return self._meter.peak_bytes(), taken
+        loss = self._loss
+        self._meter.count_exactly()
+        self._update(update, batches)
+        self._loss = loss
+        held = self._meter.peak_bytes()
+        return held, max(taken, held)
 
     def _mine(self) -> Iterator[int]:
         for update in count(1):
@@ -263,14 +272,11 @@ class _Measurement:
         return totals
 
     def _result(
-        self, totals: dict[str, float], steps: list[float], waited_s: float, cpu_s: float, before: int
+        self, totals: dict[str, float], steps: list[float], waited_s: float, cpu_s: float, memory: tuple[int, int]
     ) -> Throughput:
         elapsed_s = sum(steps)
         engine = self._engine
-        timed = self._meter.peak_bytes()
-        waiting, timed_memory, peak, reserved = max_over_workers(
-            [waited_s / elapsed_s, timed, max(before, timed), self._meter.reserved_bytes()], engine.device
-        )
+        waiting, held, taken = max_over_workers([waited_s / elapsed_s, *memory], engine.device)
         (cpu_s,) = sum_over_workers(torch.tensor([cpu_s], dtype=torch.float64, device=engine.device))
         parameters = sum(math.prod(shape) for shape in engine.parameter_shapes.values())
         p10, p50, p90 = (float(value) for value in np.percentile(steps, (10, 50, 90)))
@@ -285,9 +291,8 @@ class _Measurement:
             step_p90_s=p90,
             cpu_s=cpu_s,
             frames=int(totals["frames"]),
-            peak_memory_bytes=int(peak),
-            reserved_memory_bytes=max(int(reserved), int(peak)),
-            timed_memory_bytes=int(timed_memory),
+            peak_memory_bytes=int(held),
+            reserved_memory_bytes=int(taken),
             state_bytes=sum(state_bytes_per_worker(self._job.engine, parameters, engine.world_size)),
             parameters=parameters,
             loss=self._loss,

@@ -102,7 +102,7 @@ def _crash(error: Exception) -> dict[str, Any]:
 def first_line(error: BaseException) -> str:
     """An error in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:500]
+    return (lines[0] if lines else f"{type(error).__name__} without a message")[:500]
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def _reading(sweep: SweepSpec, rows: Sequence[Row], comparison: Comparison | Non
         )
     if any(row.activation_percent is not None for row in rows):
         text += (
-            " Memory is the peak above what the process held before there was a model; `without state` leaves out "
+            " Memory is the most that tensors held at once; `without state` leaves out "
             "weights, gradients and optimizer state, which no Hourglass factor changes and which weigh less the larger "
             "the batch is."
         )

@@ -236,4 +236,13 @@ def trial_records(points: Mapping[str, KeptPoint], measurements: Iterable[Measur
             }
         )
     names = list(dict.fromkeys(name for record in records for name in record))
-    return [{name: record.get(name) for name in names} for record in records]
+    columns = {name: _one_type([record.get(name) for record in records]) for name in names}
+    return [{name: columns[name][index] for name in names} for index in range(len(records))]
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """A column as it is when its values are of one type, else as text: a parameter may be null, a number or a word."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) <= 1 or kinds == {int, float}:
+        return [float(v) if kinds == {int, float} and v is not None else v for v in values]
+    return [value if value is None else str(value) for value in values]

@@ -158,7 +158,11 @@ def test_a_wrong_option_exits_2_with_a_near_miss():
     ("error", "code", "message"),
     [
         (RunFailedError("the worker died"), 1, "error: the worker died\n"),
-        (KeyboardInterrupt(), 130, "\ninterrupted; a training run continues when the same command is given again\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "\ninterrupted; a training run or sweep continues when the same command is given again\n",
+        ),
     ],
 )
 def test_what_a_command_raises_becomes_an_exit_code_and_a_message(monkeypatch, error, code, message):
@@ -184,3 +188,27 @@ def test_every_command_has_a_help_text():
     commands = typer.main.get_command(app).commands
     assert {"validate", "schema", "plan"} <= set(commands)
     assert all(command.help for command in commands.values())
+
+
+def test_validate_takes_sweeps_and_spaces_and_says_what_they_leave_out(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    sweep = run("validate", "jobs/sweep_factors.yaml", "--json", "--set", "space=tune_spaces/batch_and_concat.yaml")
+    assert sweep.exit_code == 0
+    document = json.loads(sweep.stdout)
+    assert (document["valid"], len(document["points"]), len(document["rejected"])) == (True, 12, 6)
+    assert "a space of pretrain jobs" in run("validate", "tune_spaces/joint.yaml").stdout
+
+
+def test_tune_lists_points_without_running_any(monkeypatch, tmp_path):
+    monkeypatch.chdir(REPOSITORY)
+    result = run("tune", "jobs/sweep_factors.yaml", "--dry-run", "--set", f"storage_path={tmp_path}")
+    assert result.exit_code == 0
+    assert "6 points, compared with: off" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "tune_spaces").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_space_has_points_for_the_published_job(path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    found = run("validate", "jobs/sweep_factors.yaml", "--json", "--set", f"space={path.relative_to(REPOSITORY)}")
+    assert len(json.loads(found.stdout)["points"]) > 5
