@@ -14,7 +14,8 @@ from w2v2_ray.spec.kinds import JOB_KINDS
 from w2v2_ray.spec.loading import dump_job, load_job
 from w2v2_ray.spec.schema import job_schema
 
-JOBS = sorted((Path(__file__).resolve().parents[3] / "jobs").glob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[3] / "jobs"
+JOBS = sorted({*FOLDER.glob("*.yaml")} - {FOLDER / "runtime_env.yaml"})  # that one is Ray's
 GOOD = {"kind": "pretrain", "name": "x", "data": {"train": "a"}}
 
 
