@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from model_helpers import HOURGLASS, MicroBatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from w2v2_ray.model.factory import build_pretrain_model
+from w2v2_ray.model.feature_encoder import FeatureEncoder
 from w2v2_ray.model.pretraining import ConcatDiversity
 from w2v2_ray.spec.model import ContrastiveLossSpec, ModelSpec
 
@@ -113,6 +115,19 @@ class _ForbidHostSync(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the paths that a GPU takes: those of CPUs alone need not mind the host, which is the device there."""
+
+    def attention(qkv: torch.Tensor, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).contiguous()
+
+    monkeypatch.setattr("w2v2_ray.model.attention.dropped_attention", attention)
+    monkeypatch.setattr(FeatureEncoder, "_by_rows", lambda self, waveform: False)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_in_the_step_waits_for_the_device(
     kind: dict[str, Any], small_spec: SpecBuilder, micro_batch: MicroBatch
@@ -124,6 +139,7 @@ def test_nothing_in_the_step_waits_for_the_device(
         micro_batch.waveform.flatten(0)[:10].nonzero()
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_no_tensor_of_negative_vectors_is_made(small_spec: SpecBuilder, micro_batch: MicroBatch) -> None:
     model = build_pretrain_model(small_spec())
     vectors = max(negative.numel() for negative in micro_batch.negatives) * 16
