@@ -69,3 +69,38 @@ def test_a_killed_sweep_resumes_without_measuring_again_and_reports(tmp_path):
     assert load_job(folder / "best.yaml").job.name == "tiny_best"
     assert list(folder.glob("tune/*/events.out.tfevents*"))
     assert "measuring with noise" in log_path.read_text()
+
+
+QUALITY = """kind: sweep
+name: learn
+storage_path: {storage}
+mode: quality
+base:
+  job: {{kind: pretrain, preset: tiny, data: {{train: {data}}}}}
+  set:
+    batch: {{max_tokens: 40_000, min_samples: 8_000, max_samples: 12_000}}
+    engine.threads: 1
+    logging.tensorboard: false
+    checkpoint.snapshot_updates: null
+space: {{parameters: {{optim.lr: [1e-3, 1e-5]}}}}
+repeats: 1
+quality: {{budget_updates: 12, report_updates: 4, asha: {{grace_updates: 4}}}}
+"""
+
+
+@pytest.mark.timeout(600)
+def test_a_quality_sweep_compares_losses_and_names_the_lowest(tmp_path, tiny_dataset):
+    path, log_path = tmp_path / "sweep.yaml", tmp_path / "log"
+    path.write_text(QUALITY.format(storage=tmp_path / "sweeps", data=tiny_dataset))
+    with log_path.open("w") as log:
+        assert start(path, log).wait(timeout=400) == 0, log_path.read_text()
+    folder = tmp_path / "sweeps" / "learn"
+    measurements = list(Measurements(folder / "measurements"))
+    assert [entry.status for entry in measurements] == ["ok", "ok"]
+    updates = [entry.figures["update"] for entry in measurements]
+    assert max(updates) == 12
+    report = (folder / "report.md").read_text()
+    assert "| configuration | loss at 12 updates |" in report
+    assert "budget spent" in report
+    assert (folder / "curves.png").exists()
+    assert load_job(folder / "best.yaml").job.name == "learn_best"

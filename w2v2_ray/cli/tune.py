@@ -9,8 +9,6 @@ import typer
 
 from w2v2_ray.cli.options import SetOption
 
-_TABLE_WIDTH = 150
-
 if TYPE_CHECKING:
     from w2v2_ray.tune.document import Table
     from w2v2_ray.tune.points import Points
@@ -86,9 +84,11 @@ def _show_trial(finished: Finished) -> None:
 def _show_report(report: Report) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    table = report.table
+    widths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
     # In a file or a narrow window the columns stay whole, and lines become long instead.
-    console.print(_rich_table(report.table), width=max(console.width, _TABLE_WIDTH), soft_wrap=True)
+    width = max(Console().width, sum(widths) + 3 * len(widths))
+    Console(highlight=False, markup=False, width=width).print(_rich_table(table))
     if report.best is not None:
         typer.echo(f"best: {report.best}")
         typer.echo(f"train it: w2v2-ray train {report.best_spec}")
@@ -102,7 +102,7 @@ def _rich_table(table: Table) -> Any:
 
     shown = RichTable(box=SIMPLE, padding=(0, 1, 0, 0))
     for index, name in enumerate(table.header):
-        shown.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
+        shown.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in table.rows:
         shown.add_row(*row)
     return shown

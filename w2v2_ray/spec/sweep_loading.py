@@ -61,7 +61,7 @@ def load_sweep(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Load
     baseline = tree.find(("baseline",))
     measuring = (*_trial_workers(sweep, tree), *changes(throughput))
     if sweep.mode != "quality":
-        change_job(base, measuring)  # what is wrong with it is better said now
+        _check_measuring(base, measuring, parameters, marks)
     mistakes = [
         *_unknown_fields(type(base.job), marks),
         *_search_mistakes(sweep, parameters, marks, base, tree),
@@ -87,6 +87,23 @@ def _trial_workers(sweep: SweepSpec, tree: Node) -> tuple[Override, ...]:
         return ()
     mark = replace(tree.nearest(("throughput", "workers")).place, origin=Origin.OPTION)
     return (Override(("elastic",), plain_node({"min_workers": workers, "max_workers": workers}, mark)),)
+
+
+def _check_measuring(
+    base: LoadedJob[TrainJob],
+    measuring: Sequence[Override],
+    parameters: Mapping[str, ParameterSpec],
+    marks: Mapping[str, Mark],
+) -> None:
+    """Say now what is wrong with `throughput.set`, unless a point mends it: the first one is tried."""
+    try:
+        change_job(base, measuring)
+    except SpecError as error:
+        first = [Override(tuple(p.split(".")), plain_node(v.at(0.0), marks[p])) for p, v in parameters.items()]
+        try:
+            change_job(base, (*measuring, *first))
+        except SpecError:
+            raise error from None
 
 
 def changes(node: Node | None) -> tuple[Override, ...]:

@@ -271,7 +271,8 @@ def _tune_config(loaded: LoadedSweep, points: Points, folder: SweepFolder) -> An
             mode="min",
             grace_period=asha.grace_updates,
             reduction_factor=asha.reduction_factor,
-            max_t=max(sweep.quality.budget_updates or loaded.base.job.updates, asha.grace_updates + 1),
+            # Above the budget, which ends a trial by itself: what reaches it is finished, not stopped.
+            max_t=max(sweep.quality.budget_updates or loaded.base.job.updates, asha.grace_updates) + 1,
         )
     return tune.TuneConfig(**options)
 

@@ -161,7 +161,8 @@ def quality_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     def look() -> None:
         for figures in follower.news():
             # Before the report: the scheduler may end this process there.
-            keep("ok", None, finished=False)
+            budget = settings.budget_updates
+            keep("ok", None, finished=budget is not None and figures["update"] >= budget)
             tune.report(figures)
 
     request = {
