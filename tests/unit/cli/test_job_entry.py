@@ -50,19 +50,17 @@ def test_without_a_shared_folder_everything_means_the_upload(upload):
 def test_a_sweep_finds_its_uploaded_files_after_the_folder_has_changed(upload, shared):
     (upload / "base.yaml").write_text(WHOLE)
     (upload / "space.yaml").write_text("optim.lr: {uniform: [0.0001, 0.001]}\n")
-    (upload / "sweep.yaml").write_text("kind: sweep\nname: s\nbase: {job: base.yaml}\nspace: space.yaml\n")
+    (upload / "sweep.yaml").write_text("kind: sweep\nname: s\nbase: {file: base.yaml}\nspace: space.yaml\n")
     arguments = settle_paths("tune", ["sweep.yaml"])
     assert arguments[0] == str(upload / "sweep.yaml")
     pairs = set(zip(arguments[1::2], arguments[2::2], strict=True))
-    assert pairs == {("--set", f"base.job={upload}/base.yaml"), ("--set", f"space={upload}/space.yaml")}
+    assert pairs == {("--set", f"base.file={upload}/base.yaml"), ("--set", f"space={upload}/space.yaml")}
 
 
 def test_a_spec_that_needs_a_shared_folder_which_the_node_lacks_ends_with_one_error(upload, monkeypatch):
     (upload / "x.yaml").write_text(RELATIVE)
     monkeypatch.setenv("W2V2_RAY_ROOT", "/absent/shared")
-    with pytest.raises(
-        StorageError, match=r"storage_path: runs means /absent/shared/runs, but this node has no folder"
-    ):
+    with pytest.raises(StorageError, match="runs means /absent/shared/runs, but this node has no folder"):
         settle_paths("train", ["x.yaml"])
 
 

@@ -83,7 +83,7 @@ def test_an_address_that_is_no_url_of_a_job_server_is_refused(address):
 
 
 @pytest.mark.parametrize(
-    "failure", [ConnectionError("Failed to connect"), requests.exceptions.ReadTimeout("slow")], ids=lambda e: str(e)
+    "failure", [ConnectionError("Failed to connect"), requests.exceptions.ReadTimeout("slow")], ids=str
 )
 def test_where_no_job_server_answers_a_tunnel_is_proposed(client, failure):
     client.failure = failure
