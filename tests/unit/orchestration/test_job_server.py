@@ -150,6 +150,17 @@ def test_following_goes_on_while_the_job_waits_to_start(client):
     assert told == ["started\n"]
 
 
+def test_following_ends_when_nobody_reads_any_more(client):
+    client.logs = [["one\n", "two\n"]]
+    client.statuses = [JobStatus.RUNNING]
+
+    def write(text):
+        raise BrokenPipeError("closed")
+
+    with pytest.raises(BrokenPipeError):
+        JobServer(ADDRESS).follow("x-1", write)
+
+
 def test_following_ends_with_one_error_when_the_server_is_gone_for_good(client, monkeypatch):
     server = JobServer(ADDRESS)
     monkeypatch.setattr(server_module, "_SERVER_PATIENCE_S", 0.0)
