@@ -284,3 +284,11 @@ def test_the_shared_folder_is_where_jobs_look_for_it():
         for pod in (spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]):
             (container,) = pod["spec"]["containers"]
             assert root in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_the_documentation_names_every_file():
+    text = (REPOSITORY / "docs/cluster.md").read_text()
+    described = [path for path in TEXTS if "grafana" not in path.parts]
+    assert len(described) >= 7
+    for path in described:
+        assert str(path.relative_to(REPOSITORY)) in text, path

@@ -62,6 +62,9 @@ def withdraw_request(run: str) -> None:
 
     The controller does so itself when it ends in order, but not when the job is stopped and takes it along.
     """
+    # Asking for an actor where nothing is connected would start a cluster.
+    if not ray.is_initialized():
+        return
     with contextlib.suppress(Exception):  # no coordinator, or the cluster is gone
         coordinator = ray.get_actor(_COORDINATOR, namespace=_COORDINATOR)
         ray.get(coordinator.cancel_request.remote(requester_of(run)), timeout=_CANCEL_TIMEOUT_S)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RuntimeEnvSetupError
 from ray.train import FailureConfig
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from w2v2_ray.orchestration.failures import NodeLeaving, PatientFailurePolicy, classify
 from w2v2_ray.orchestration.settings import ray_variables, set_ray_variables
@@ -55,6 +55,28 @@ def test_failures_without_any_progress_end_the_run_early_and_progress_forgives_t
     policy = PatientFailurePolicy(FailureConfig(max_failures=100), lambda: next(states), 3)
     decisions = [policy.make_decision(group_error(RuntimeError("crashed"))) for _ in range(7)]
     assert decisions == [FailureDecision.RETRY] * 6 + [FailureDecision.RAISE]
+
+
+def unready_node() -> ControllerError:
+    return ControllerError(RuntimeEnvSetupError("the upload could not be unpacked"))
+
+
+def test_a_node_that_could_not_be_made_ready_is_tried_again_and_is_no_failure_of_the_run():
+    states = iter(range(100))
+    policy = PatientFailurePolicy(FailureConfig(max_failures=0), lambda: next(states), 3)
+    assert [policy.make_decision(unready_node()) for _ in range(20)] == [FailureDecision.RETRY] * 20
+    assert policy.make_decision(group_error(RuntimeError("crashed"))) == FailureDecision.RAISE
+
+
+def test_nodes_that_can_never_be_made_ready_end_the_run():
+    policy = PatientFailurePolicy(FailureConfig(max_failures=-1), lambda: "same", 3)
+    decisions = [policy.make_decision(unready_node()) for _ in range(4)]
+    assert decisions == [FailureDecision.RETRY] * 3 + [FailureDecision.RAISE]
+
+
+def test_another_failure_of_the_controller_ends_the_run():
+    policy = PatientFailurePolicy(FailureConfig(max_failures=0, controller_failure_limit=0), lambda: "same", 3)
+    assert policy.make_decision(ControllerError(RuntimeError("a bug"))) == FailureDecision.RAISE
 
 
 def test_ray_is_told_the_specs_patience_unless_the_user_has_told_it_otherwise(tiny_job):

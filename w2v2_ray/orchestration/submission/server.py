@@ -144,21 +144,29 @@ class JobServer:
 
         Raises:
             UserError: When the server does not answer for two minutes.
+            OSError: When it cannot be passed on, to a closed pipe for one.
         """
         told = 0
+        lost: list[OSError] = []
 
         async def tail(skip: int) -> None:
             nonlocal told
             async for chunk in self._client.tail_job_logs(name):
                 fresh, skip = chunk[skip:], max(0, skip - len(chunk))
                 told += len(fresh)
-                write(fresh)
+                try:
+                    write(fresh)
+                except OSError as error:  # not the connection's: no use in opening it again
+                    lost.append(error)
+                    return
 
         import aiohttp
 
         while True:
             with contextlib.suppress(RuntimeError, OSError, aiohttp.ClientError):
                 asyncio.run(tail(told))
+            if lost:
+                raise lost[0]
             details = self._patiently(name)
             if details.status.is_terminal():
                 return details
