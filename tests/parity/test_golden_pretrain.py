@@ -18,8 +18,8 @@ RELATIVE = 5e-6
 """Largest difference allowed, over the largest absolute value of the golden tensor. About 1.5e-6 is reached."""
 GRADIENT = {"large_style": 1e-4}
 """The same for gradients, where a file is less exact than that itself: in double precision, where our own rounding is
-out of the way, `large_style`'s differ by 2.6e-5 (others: below 4e-6). In fp32 3.0e-5 was seen on one processor, and 1.6e-6
-on the kind that the file was made on."""
+out of the way, `large_style`'s differ by 2.6e-5 (others: below 4e-6). In fp32 3.0e-5 was seen on one processor, and
+1.6e-6 on the kind that the file was made on."""
 
 
 @pytest.mark.parametrize("name", FILES)
