@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -99,4 +100,4 @@ def touch_pages(paths: Iterable[Path]) -> None:
 def cpu_seconds() -> float:
     """Processor time of this process and of its children that have ended."""
     times: Any = os.times()
-    return float(times.user + times.system + times.children_user + times.children_system)
+    return time.process_time() + float(times.children_user + times.children_system)
