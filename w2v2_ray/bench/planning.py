@@ -87,7 +87,7 @@ def measure_opening(settings: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         open_s (as workers open it: manifest and index, checked by the driver before), check_s (what the driver checks
         of the index besides), shards, index_bytes, hours, peak_rss_bytes of
-        opening, checking, and reading every length.
+        both, with what writing the dataset had left in the process.
     """
     with tempfile.TemporaryDirectory(dir=settings["work"]) as folder:
         size, hours = _write_dataset(Path(folder), _lengths(int(settings["utterances"])))
