@@ -25,7 +25,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bad_inputs.py
 	$(BIN)/python benchmarks/bad_data.py
 	$(BIN)/python benchmarks/training_state.py
-	$(BIN)/w2v2-ray bench step
+	for suite in step loader ingest checkpoint inference planning; do $(BIN)/w2v2-ray bench $$suite --quick || exit; done
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'

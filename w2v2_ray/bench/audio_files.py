@@ -3,33 +3,62 @@
 from __future__ import annotations
 
 import os
-import shutil
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import soundfile
+
+from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
 from w2v2_ray.data.ingest import finalise, finished_dataset, ingest_folder, write_shard
 from w2v2_ray.data.ingest_plan import IngestSettings, ingest_key, plan_shards
-from w2v2_ray.data.schema import Codec
+from w2v2_ray.data.schema import SAMPLE_RATE, Codec
 from w2v2_ray.data.sources import guess_format, list_items
 from w2v2_ray.data.storage import locate
+from w2v2_ray.data.synthesis import SynthesisSettings, synthesise_corpus
+from w2v2_ray.errors import AudioError
 
 
-def copy_files(source: Path, folder: Path, copies: int) -> None:
-    """Copy the audio files of a source `copies` times; what is there already is kept.
+def copy_files(source: Path, folder: Path, copies: int, suffix: str) -> None:
+    """Write the utterances of a source `copies` times, one file each, 16 kHz mono; what is there already is kept.
 
     Real copies rather than links, so that none is in the page cache on another's behalf.
+
+    Args:
+        source: Anything that `prepare` takes.
+        folder: Where to.
+        copies: How often.
+        suffix: Of the files, and so their format: ".wav" or ".flac".
+
+    Raises:
+        DatasetError: The source is missing or holds no audio.
+        AudioError: A file of it cannot be read.
     """
-    items = list_items(source, guess_format(source))
-    for copy in range(copies):
-        into = folder / f"copy-{copy:03d}"
-        into.mkdir(parents=True, exist_ok=True)
-        for number, item in enumerate(items):
-            original = Path(item.path)
-            target = into / f"{number:06d}{original.suffix}"
-            if not target.exists():
-                shutil.copyfile(original, target)
+    items, limits = list_items(source, guess_format(source)), DurationLimits()
+    for number, item in enumerate(items):
+        targets = [folder / f"copy-{copy:03d}" / f"{number:06d}{suffix}" for copy in range(copies)]
+        if all(target.exists() for target in targets):
+            continue
+        if item.problem is not None:
+            raise AudioError(f"{item.path}: {item.problem}")
+        samples = load_speech(item.path, limits, Excerpt(item.offset_s, item.duration_s, item.frames))
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}")
+            soundfile.write(temporary, samples, SAMPLE_RATE, subtype="PCM_16", format=suffix[1:].upper())
+            temporary.replace(target)
+
+
+def synthesise(folder: Path, hours: float) -> Path:
+    """Make speech to measure with where none is given; returns a source.
+
+    Raises:
+        MissingExtraError: espeak-ng is not installed.
+    """
+    synthesise_corpus(folder, SynthesisSettings(hours=hours, audio_format="wav"))
+    return folder / "audio"
 
 
 def prepare(files: Path, dataset: Path, codec: Codec) -> float:
@@ -71,4 +100,4 @@ def touch_pages(paths: Iterable[Path]) -> None:
 def cpu_seconds() -> float:
     """Processor time of this process and of its children that have ended."""
     times: Any = os.times()
-    return float(times.user + times.system + times.children_user + times.children_system)
+    return time.process_time() + float(times.children_user + times.children_system)

@@ -80,20 +80,25 @@ class StepInput:
     sub_batch_sizes: list[int]
 
 
-def model_spec(settings: StepSettings) -> ModelSpec:
+def base_spec(variant: str, layers: int) -> ModelSpec:
     """Base, every dropout as in the recipe; no LayerDrop, so that all peers run all layers."""
-    encoder: dict[str, Any] = {"layers": settings.layers, "layer_drop": 0.0}
-    if settings.variant == "plain":
+    encoder: dict[str, Any] = {"layers": layers, "layer_drop": 0.0}
+    if variant == "plain":
         encoder["hourglass"] = None
     else:
-        outer = min(2, settings.layers // 3)
+        outer = min(2, layers // 3)
         encoder["hourglass"] = {
             "pre_layers": outer,
-            "middle_layers": settings.layers - 2 * outer,
+            "middle_layers": layers - 2 * outer,
             "post_layers": outer,
             "shorten_factor": 4,
         }
     return ModelSpec(encoder=EncoderSpec.model_validate(encoder))
+
+
+def model_spec(settings: StepSettings) -> ModelSpec:
+    """The network of a step."""
+    return base_spec(settings.variant, settings.layers)
 
 
 def first_weights(spec: ModelSpec) -> dict[str, Tensor]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +16,7 @@ from w2v2_ray.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from w2v2_ray.bench.report import Report
+    from w2v2_ray.bench.suites import Effort
 
 bench = typer.Typer(
     help="Measure speed and memory: every repeat in a fresh process, peers interleaved, medians with their spread.",
@@ -23,7 +27,22 @@ OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for NAME.json and NAME.md; figures of an earlier run are replaced.")
 ]
 RepeatsOption = Annotated[int, typer.Option(min=1, help="Rounds over all cells.")]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="One round of small sizes, in place of those asked for: does it work here?")
+]
+SourceOption = Annotated[
+    Path | None,
+    typer.Option(help="Speech, as `prepare` takes it. Default: synthesised (--hours; needs espeak-ng).", exists=True),
+]
+HoursOption = Annotated[float, typer.Option(min=0.001, help="Without --source: how much to synthesise.")]
+CopiesOption = Annotated[int, typer.Option(min=1, help="How often each utterance is written.")]
+WorkOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for what is written; kept and used again, on the disk to measure. Default: none kept."),
+]
 _OUT = Path("bench-results")
+_QUICK_HOURS = 0.02
+_QUICK_NOTE = "--quick: one round of small sizes; these figures mean nothing"
 
 
 class Precision(StrEnum):
@@ -40,7 +59,7 @@ class Variant(StrEnum):
     HOURGLASS = "hourglass"
 
 
-class StepDevice(StrEnum):
+class BenchDevice(StrEnum):
     """Where to compute."""
 
     CPU = "cpu"
@@ -63,15 +82,18 @@ def step(
     seconds: Annotated[float, typer.Option(min=1.0, help="Length of each.")] = 10.0,
     concat: Annotated[int, typer.Option(min=1, help="Sub-batches forwarded at once.")] = 1,
     layers: Annotated[int, typer.Option(min=3, help="Transformer layers; the recipe has 12.")] = 12,
-    device: Annotated[StepDevice, typer.Option(help="Where to compute.")] = StepDevice.CPU,
+    device: Annotated[BenchDevice, typer.Option(help="Where to compute.")] = BenchDevice.CPU,
     steps: Annotated[int, typer.Option(min=1, help="Measured in each process, after one to warm up.")] = 2,
     repeats: RepeatsOption = 3,
+    quick: QuickOption = False,
     out: OutOption = _OUT,
     as_json: JsonOption = False,
 ) -> None:
     """Forward and backward of Base pre-training: audio seconds a second and peak memory."""
     from w2v2_ray.bench.suites import step_report
 
+    if quick:
+        rows, seconds, layers, steps = 2, 2.0, 3, 1
     report = step_report(
         peers=peer if peer is not None else ["transformers", *(["nvidia"] if peer_path else [])],
         peer_path=None if peer_path is None else str(peer_path.resolve()),
@@ -85,19 +107,164 @@ def step(
             "device": device.value,
             "steps": steps,
         },
-        repeats=repeats,
-        command=_command(),
-        notify=_notify,
+        effort=_effort(repeats, quick),
     )
     _finish(report, out, as_json)
 
 
-def _command() -> str:
-    return " ".join(["w2v2-ray", *sys.argv[1:]])
+@bench.command("loader")
+def loader(
+    source: SourceOption = None,
+    hours: HoursOption = 1.0,
+    copies: CopiesOption = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Threads of ours, processes of the other.")] = 2,
+    max_tokens: Annotated[int, typer.Option(min=16_000, help="Samples of a micro-batch.")] = 1_400_000,
+    min_seconds: Annotated[float, typer.Option(min=0.0, help="How long to deliver, warm.")] = 5.0,
+    cold: Annotated[
+        bool, typer.Option(help="Also an epoch of files that are not in the page cache, where it can be emptied.")
+    ] = True,
+    work: WorkOption = None,
+    repeats: RepeatsOption = 3,
+    quick: QuickOption = False,
+    out: OutOption = _OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Audio delivered as ready micro-batches: shards beside a DataLoader of one file an utterance."""
+    from w2v2_ray.bench.data_suites import loader_report, write_corpus
+
+    if quick:
+        hours, copies, min_seconds, workers = _QUICK_HOURS, 1, 0.2, 1
+    with _work_folder(work) as folder:
+        effort = _effort(repeats, quick)
+        folders = write_corpus(source, folder, copies, (".wav", ".flac"), hours)
+        common = {"workers": workers, "min_s": min_seconds, "max_tokens": max_tokens}
+        report = loader_report(folders=folders, work=folder, cold=cold, common=common, effort=effort)
+    _finish(report, out, as_json)
+
+
+@bench.command("ingest")
+def ingest(
+    source: SourceOption = None,
+    hours: HoursOption = 1.0,
+    copies: CopiesOption = 1,
+    work: WorkOption = None,
+    repeats: RepeatsOption = 3,
+    quick: QuickOption = False,
+    out: OutOption = _OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Audio hours a core-minute that `prepare` stores: beside decoding with soundfile and storing nothing."""
+    from w2v2_ray.bench.data_suites import ingest_report, write_corpus
+
+    if quick:
+        hours, copies = _QUICK_HOURS, 1
+    with _work_folder(work) as folder:
+        folders = write_corpus(source, folder, copies, (".wav", ".flac"), hours)
+        report = ingest_report(folders=folders, work=folder, effort=_effort(repeats, quick))
+    _finish(report, out, as_json)
+
+
+@bench.command("checkpoint")
+def checkpoint(
+    layers: Annotated[int, typer.Option(min=1, help="Transformer layers; Base has 12.")] = 12,
+    dim: Annotated[int, typer.Option(min=64, help="Dimension, a multiple of 64; Base has 768.")] = 768,
+    work: WorkOption = None,
+    repeats: RepeatsOption = 3,
+    quick: QuickOption = False,
+    out: OutOption = _OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """How long a step stands still while weights and moments are saved: async, sync, and with torch.save."""
+    from w2v2_ray.bench.suites import checkpoint_report
+    from w2v2_ray.errors import SpecError
+
+    if dim % 64:
+        raise SpecError(f"--dim {dim}: heads have 64 each; use a multiple of 64 such as {dim // 64 * 64}")
+    if quick:
+        layers, dim = 1, 64
+    with _work_folder(work) as folder:
+        common = {"layers": layers, "dim": dim, "work": str(folder)}
+        report = checkpoint_report(common=common, effort=_effort(repeats, quick))
+    _finish(report, out, as_json)
+
+
+@bench.command("inference")
+def inference(
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Utterances at once; may be repeated. Default: 1, 4, 8, 16.")
+    ] = None,
+    variant: Annotated[list[Variant] | None, typer.Option(help="Encoder; may be repeated. Default: plain.")] = None,
+    precision: Annotated[list[Precision] | None, typer.Option(help="May be repeated. Default: fp32.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each.")] = 6.5,
+    layers: Annotated[int, typer.Option(min=3, help="Transformer layers; Base has 12.")] = 12,
+    device: Annotated[BenchDevice, typer.Option(help="Where to compute.")] = BenchDevice.CPU,
+    steps: Annotated[int, typer.Option(min=1, help="Measured in each process, after one to warm up.")] = 3,
+    repeats: RepeatsOption = 3,
+    quick: QuickOption = False,
+    out: OutOption = _OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Latency of a recogniser of Base size, random weights, waveform to best path: beside transformers."""
+    from w2v2_ray.bench.suites import inference_report
+
+    if quick:
+        batch, seconds, layers, steps = [1, 2], 1.0, 3, 1
+    report = inference_report(
+        batches=batch or [1, 4, 8, 16],
+        variants=[one.value for one in variant or [Variant.PLAIN]],
+        precisions=[one.value for one in precision or [Precision.FP32]],
+        common={"seconds": seconds, "layers": layers, "device": device.value, "steps": steps},
+        effort=_effort(repeats, quick),
+    )
+    _finish(report, out, as_json)
+
+
+@bench.command("planning")
+def planning(
+    utterances: Annotated[int, typer.Option(min=1, help="How many; 15 million are 60 000 h.")] = 15_000_000,
+    max_tokens: Annotated[int, typer.Option(min=250_000, help="Samples of a sub-batch.")] = 1_400_000,
+    work: WorkOption = None,
+    repeats: RepeatsOption = 3,
+    quick: QuickOption = False,
+    out: OutOption = _OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """The batch plan of millions of utterances, and opening the index of such a dataset: seconds and memory."""
+    from w2v2_ray.bench.data_suites import planning_report
+
+    if quick:
+        utterances = 10_000
+    with _work_folder(work) as folder:
+        report = planning_report(
+            utterances=utterances, max_tokens=max_tokens, work=folder, effort=_effort(repeats, quick)
+        )
+    _finish(report, out, as_json)
+
+
+def _effort(repeats: int, quick: bool) -> Effort:
+    from w2v2_ray.bench.suites import Effort
+
+    command = " ".join(["w2v2-ray", *sys.argv[1:]])
+    return Effort(1 if quick else repeats, command, _notify, (_QUICK_NOTE,) if quick else ())
 
 
 def _notify(line: str) -> None:
     typer.echo(line, err=True)
+
+
+@contextmanager
+def _work_folder(kept: Path | None) -> Iterator[Path]:
+    from w2v2_ray.errors import StorageError
+
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="w2v2-ray-bench-") as folder:
+            yield Path(folder)
+        return
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--work {kept}: cannot be made: {error.strerror or error}") from error
+    yield kept.resolve()
 
 
 def _finish(report: Report, out: Path, as_json: bool) -> None:
