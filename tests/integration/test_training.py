@@ -156,7 +156,7 @@ def test_the_command_refuses_what_would_spoil_a_run(
     for options, message in (
         (["--no-resume"], "this run exists; use another name"),
         (["--set", "seed=5"], "this run began with another seed"),
-        (["--set", "storage_path=s3://bucket/runs"], "use a local path or a mounted share"),
+        (["--set", "storage_path=tape://bucket/runs"], "cannot be opened as a storage URI"),
         (["--set", "data.train=nowhere"], "nowhere"),
     ):
         result = CliRunner().invoke(app, ["train", str(job_file), *options])
