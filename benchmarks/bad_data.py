@@ -93,7 +93,11 @@ def cases(folder: Path) -> list[tuple[str, list[str], Callable[[], object]]]:
         ("altered shard", ["train", "job.yaml", *job], flip),
         ("truncated shard", ["train", "job.yaml", *job], lambda: os.truncate(shard, 100)),
         ("missing shard", ["inspect", "good"], shard.unlink),
-        ("run on a URI of no known kind", ["train", "job.yaml", *job, "--set", "storage_path=tape://bucket/runs"], lambda: None),
+        (
+            "run on a URI of no known kind",
+            ["train", "job.yaml", *job, "--set", "storage_path=tape://bucket/runs"],
+            lambda: None,
+        ),
         ("bucket that cannot be read", ["inspect", "s3://bucket/dataset"], lambda: None),
         ("job file that is not there", ["validate", "none.yaml"], lambda: None),
     ]
