@@ -5,32 +5,23 @@ from __future__ import annotations
 import json
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 
 
-class EventsFollower:
-    """Calls a listener with every new event of a run, from a background thread.
+class _Follower(ABC):
+    """Looks at a file every now and then from a background thread, and once more at the end."""
 
-    Args:
-        run: The run; its events may be rewritten, in another order, when they are joined from several writers.
-        listener: Called with each event.
-        interval_s: Time between two looks.
-    """
-
-    def __init__(self, run: RunFolder, listener: Callable[[dict[str, Any]], None], interval_s: float = 1.0) -> None:
-        self._path = run.events
-        self._listener = listener
+    def __init__(self, thread: str, interval_s: float) -> None:
         self._interval_s = interval_s
         self._stop = threading.Event()
-        self._status: tuple[int, int] | None = None
-        self._told = {_key(event) for event in read_lines(self._path)}
-        self._thread = threading.Thread(target=self._run, name="w2v2-ray-events", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
 
-    def __enter__(self) -> EventsFollower:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -42,6 +33,27 @@ class EventsFollower:
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
             self.look()
+
+    @abstractmethod
+    def look(self) -> None:
+        """Tell what was written since the last look."""
+
+
+class EventsFollower(_Follower):
+    """Calls a listener with every new event of a run, from a background thread.
+
+    Args:
+        run: The run; its events may be rewritten, in another order, when they are joined from several writers.
+        listener: Called with each event.
+        interval_s: Time between two looks.
+    """
+
+    def __init__(self, run: RunFolder, listener: Callable[[dict[str, Any]], None], interval_s: float = 1.0) -> None:
+        self._path = run.events
+        self._listener = listener
+        super().__init__("w2v2-ray-events", interval_s)
+        self._status: tuple[int, int] | None = None
+        self._told = {_key(event) for event in read_lines(self._path)}
 
     def look(self) -> None:
         """Tell what was written since the last look."""
@@ -63,7 +75,7 @@ def _key(event: dict[str, Any]) -> str:
     return json.dumps(event, sort_keys=True)
 
 
-class MetricsFollower:
+class MetricsFollower(_Follower):
     """Calls a listener with every new line of a run's `metrics.jsonl`, from a background thread.
 
     The driver follows the file rather than Ray's reports, because a report is a barrier among the workers.
@@ -77,26 +89,11 @@ class MetricsFollower:
     def __init__(self, path: Path, listener: Callable[[dict[str, Any]], None], interval_s: float = 0.25) -> None:
         self._path = path
         self._listener = listener
-        self._interval_s = interval_s
-        self._stop = threading.Event()
+        super().__init__("w2v2-ray-progress", interval_s)
         self._offset = path.stat().st_size if path.exists() else 0
         self._inode = path.stat().st_ino if path.exists() else None
         # Records carry the time they were made at, which tells those made again after a rewind from those kept by it.
         self._told_until = max((float(record.get("time", 0.0)) for record in read_lines(path)), default=float("-inf"))
-        self._thread = threading.Thread(target=self._run, name="w2v2-ray-progress", daemon=True)
-
-    def __enter__(self) -> MetricsFollower:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.look()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self.look()
 
     def look(self) -> None:
         """Tell what was written since the last look."""
