@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model.dropping import dropout
 from w2v2_ray.model.encoder import TransformerEncoder
 from w2v2_ray.model.feature_encoder import FeatureEncoder, num_frames_tensor, padding_mask_from_lengths
 
@@ -100,7 +100,7 @@ class Wav2Vec2Backbone(nn.Module):
             frame_lengths = num_frames_tensor(lengths, self.feature_encoder.conv_layers)
             padding_mask = padding_mask_from_lengths(frame_lengths, features.shape[1])
         normed = self.feature_norm(features)
-        x = F.dropout(self.input_proj(normed), self.dropout_input, self.training)
+        x = dropout(self.input_proj(normed), self.dropout_input, self.training)
         x = self.input_masking(x, time_mask, channel_mask)
         context = self.encoder(x, padding_mask, layer_keep)
         return BackboneOutput(context, features, normed, frame_lengths, padding_mask)

@@ -217,11 +217,17 @@ class _Pass:
             gradients.conv_bias += grad.sum(0)
         for total, part in zip(self._split(index, gradients.conv), self._taps(index, x, frames), strict=True):
             _add_product(total, part.t(), grad)
-        result = x.new_zeros(x.shape)
-        for part, matrix in zip(
-            self._taps(index, result, frames), self._split(index, self._matrices[index]), strict=True
-        ):
-            part.addmm_(grad, matrix.t())
+        block = self.blocks[index]
+        # The first tap writes a whole stride of each frame, unless the kernel is shorter than that.
+        covered = frames * block.stride if block.kernel >= block.stride else 0
+        result = torch.empty_like(x)
+        result[covered:] = 0
+        matrices = self._split(index, self._matrices[index])
+        for tap, (part, matrix) in enumerate(zip(self._taps(index, result, frames), matrices, strict=True)):
+            if tap:
+                part.addmm_(grad, matrix.t())
+            else:
+                torch.mm(grad, matrix.t(), out=part)
         return result
 
     def _normed(self, index: int, z: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:

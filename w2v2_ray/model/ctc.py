@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
+from w2v2_ray.model.dropping import dropout
 
 BLANK = 0
 """Index of the CTC blank (`<s>` in the reference's dictionaries)."""
@@ -71,7 +72,7 @@ class Wav2Vec2CtcModel(nn.Module):
             out: BackboneOutput = self.backbone(
                 waveform, lengths, time_mask=time_mask, channel_mask=channel_mask, layer_keep=layer_keep
             )
-        logits = self.head(F.dropout(out.context, self.final_dropout, self.training))
+        logits = self.head(dropout(out.context, self.final_dropout, self.training))
         log_probs = F.log_softmax(logits.float(), dim=-1)
         frame_lengths = out.frame_lengths
         if frame_lengths is None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SEED_LIMIT = 2**62
+from w2v2_ray.model import dropping
 
 _softmax_backward = torch.ops.aten._softmax_backward_data
 
@@ -27,8 +27,7 @@ def dropped_attention(qkv: Tensor, mask: Tensor | None, dropout: float) -> Tenso
 
     Shape: qkv [B, T, 3, H, d], mask [B, 1, 1, T] -> [B, T, H, d].
     """
-    seed = int(torch.randint(_SEED_LIMIT, ()))
-    out: Tensor = _DroppedAttention.apply(qkv, mask, dropout, seed)  # type: ignore[no-untyped-call]
+    out: Tensor = _DroppedAttention.apply(qkv, mask, dropout, dropping.draw_seed())  # type: ignore[no-untyped-call]
     return out
 
 
@@ -37,12 +36,13 @@ class _DroppedAttention(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, mask: Tensor | None, dropout: float, seed: int) -> Tensor:
         B, T, _, H, d = qkv.shape
         out = qkv.new_empty(B, T, H, d)
-        draws = torch.Generator().manual_seed(seed)
+        draws = dropping.generator(seed)
         for row in range(B):
             q, k, v = qkv[row].permute(1, 2, 0, 3)
             weights = _weights(q, k, mask, row)
-            weights.mul_(_kept(weights, dropout, draws))
+            weights.mul_(dropping.kept(weights.shape, weights.dtype, dropout, draws))
             out[row] = torch.bmm(weights, v).transpose(0, 1)
+        out *= dropping.scale(dropout)
         ctx.save_for_backward(qkv, mask)
         ctx.dropout, ctx.seed = dropout, seed
         return out
@@ -51,12 +51,13 @@ class _DroppedAttention(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
         qkv, mask = ctx.saved_tensors
         grad_qkv = torch.empty_like(qkv)
-        draws = torch.Generator().manual_seed(ctx.seed)
+        draws = dropping.generator(ctx.seed)
         for row in range(len(qkv)):
             q, k, v = qkv[row].permute(1, 2, 0, 3)
-            grad = grad_outputs[0][row].transpose(0, 1)
+            # Scaled here, where it is small, instead of with every mask.
+            grad = (grad_outputs[0][row] * dropping.scale(ctx.dropout)).transpose(0, 1)
             weights = _weights(q, k, mask, row)
-            kept = _kept(weights, ctx.dropout, draws)
+            kept = dropping.kept(weights.shape, weights.dtype, ctx.dropout, draws)
             grad_weights = torch.bmm(grad, v.transpose(1, 2)).mul_(kept)
             scores = _softmax_backward(grad_weights, weights, -1, weights.dtype)
             scores *= q.shape[2] ** -0.5
@@ -73,11 +74,3 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None, row: int) -> Tensor:
     if mask is not None:
         scores.masked_fill_(~mask[row], -torch.inf)
     return scores.softmax(-1)
-
-
-def _kept(weights: Tensor, dropout: float, draws: torch.Generator) -> Tensor:
-    """What weights are multiplied by: 0 where they are dropped, the others so that their mean stays.
-
-    Shape: [H, T, T].
-    """
-    return torch.empty_like(weights).bernoulli_(1.0 - dropout, generator=draws).div_(1.0 - dropout)

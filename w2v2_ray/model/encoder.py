@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model.dropping import dropout
 from w2v2_ray.model.hourglass import HourglassStack
 from w2v2_ray.model.positional import PositionalConv
 from w2v2_ray.model.stack import LayerDropMode, LayerStack
@@ -71,6 +71,6 @@ class TransformerEncoder(nn.Module):
         x = x + self.pos_conv(x)
         if not self.pre_norm:
             x = self.layer_norm(x)
-        x = F.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         x = self.stack(x, padding_mask, layer_keep)
         return self.layer_norm(x) if self.pre_norm else x

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.attention import SelfAttention
+from w2v2_ray.model.dropping import dropout
 from w2v2_ray.model.recomputed import recomputed
 
 
@@ -63,12 +64,12 @@ class TransformerLayer(nn.Module):
         active = self.training and use_dropout
         if self.pre_norm:
             y = self.attention(self.attention_norm(x), mask, use_dropout)
-            x = x + F.dropout(y, self.dropout, active)
-            return x + F.dropout(self._feed_forward(self.ffn_norm(x), active, recompute), self.dropout, active)
+            x = x + dropout(y, self.dropout, active)
+            return x + dropout(self._feed_forward(self.ffn_norm(x), active, recompute), self.dropout, active)
         y = self.attention(x, mask, use_dropout)
-        x = self.attention_norm(x + F.dropout(y, self.dropout, active))
+        x = self.attention_norm(x + dropout(y, self.dropout, active))
         y = self._feed_forward(x, active, recompute)
-        out: Tensor = self.ffn_norm(x + F.dropout(y, self.dropout, active))
+        out: Tensor = self.ffn_norm(x + dropout(y, self.dropout, active))
         return out
 
     def _feed_forward(self, x: Tensor, active: bool, recompute: bool) -> Tensor:
@@ -76,7 +77,7 @@ class TransformerLayer(nn.Module):
         hidden = F.gelu(before)
         drops = active and self.activation_dropout > 0
         if drops:
-            hidden = F.dropout(hidden, self.activation_dropout)
+            hidden = dropout(hidden, self.activation_dropout, True)
         # ZeRO 3 brings the weight when the layer is called and takes it away again; the hooks would hold it.
         if drops or not recompute or not self.ffn_out.weight.numel():
             out: Tensor = self.ffn_out(hidden)

@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model.block_convolution import convolve_in_blocks
+
+_WIDE_KERNEL = 32
+"""From this width on transforms are faster than sums on a CPU."""
+
 
 class PositionalConv(nn.Module):
     """GELU(grouped Conv1d(x)) with weight norm over the kernel axis (reference `conv_pos`, `conv_pos_groups`).
@@ -65,13 +70,10 @@ class PositionalConv(nn.Module):
         Shape: [B, T, D] -> [B, T, D].
         """
         with torch.autocast(x.device.type, enabled=False):
-            y = F.conv1d(
-                x.float().transpose(1, 2),
-                self.effective_weight(),
-                self.bias.float(),
-                padding=self.kernel // 2,
-                groups=self.groups,
-            )
+            x32, weight, bias = x.float(), self.effective_weight(), self.bias.float()
+            if self.kernel >= _WIDE_KERNEL and x.device.type == "cpu" and not torch.compiler.is_compiling():
+                return F.gelu(convolve_in_blocks(x32, weight, self.groups) + bias).to(x.dtype)
+            y = F.conv1d(x32.transpose(1, 2), weight, bias, padding=self.kernel // 2, groups=self.groups)
             # An even kernel with symmetric padding makes one frame too many.
             y = F.gelu(y[:, :, : x.shape[1]])
         return y.transpose(1, 2).to(x.dtype)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
 from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct
+from w2v2_ray.model.dropping import dropout
 from w2v2_ray.model.quantizer import GumbelQuantizer, QuantizerOutput
 
 ConcatDiversity = Literal["last", "each"]
@@ -122,7 +122,7 @@ class Wav2Vec2PretrainModel(nn.Module):
         where = _masked_positions(masks, shapes)
         context = self.context_proj(out.context.flatten(0, 1).index_select(0, where))
         features = out.normed_features.flatten(0, 1).index_select(0, where)
-        features = F.dropout(features, self.dropout_features, self.training)
+        features = dropout(features, self.dropout_features, self.training)
         frames = [b * m for b, m in shapes]
         codes: QuantizerOutput = self.quantizer(features, gumbel_temperature, frames)
         targets = self.target_proj(codes.vectors)

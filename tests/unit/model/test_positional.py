@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from w2v2_ray.model.block_convolution import convolve_in_blocks
 from w2v2_ray.model.positional import PositionalConv
 
 
@@ -54,3 +56,19 @@ def test_the_initial_deviation_is_that_of_the_reference() -> None:
     torch.manual_seed(0)
     weight = PositionalConv(64, 128, 4).effective_weight()
     assert weight.std().item() == pytest.approx(math.sqrt(4 / (128 * 64)), rel=0.02)
+
+
+@pytest.mark.parametrize("kernel", [32, 33, 128])
+@pytest.mark.parametrize("frames", [1, 40, 65, 130, 301])
+def test_blocks_of_transforms_give_what_the_direct_convolution_gives(kernel, frames):
+    torch.manual_seed(0)
+    x = torch.randn(3, frames, 12, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(12, 3, kernel, dtype=torch.float64, requires_grad=True)
+    found = convolve_in_blocks(x, weight, 4)
+    expected = F.conv1d(x.transpose(1, 2), weight, padding=kernel // 2, groups=4)[:, :, :frames].transpose(1, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    along = torch.randn_like(expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (x, weight), along), torch.autograd.grad(expected, (x, weight), along), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

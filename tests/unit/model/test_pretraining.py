@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from model_helpers import HOURGLASS, MicroBatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from w2v2_ray.model import dropping
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.feature_encoder import FeatureEncoder
 from w2v2_ray.model.pretraining import ConcatDiversity
@@ -125,6 +126,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("w2v2_ray.model.attention.dropped_attention", attention)
     monkeypatch.setattr(FeatureEncoder, "_by_rows", lambda self, waveform: False)
+    monkeypatch.setattr(dropping, "_from_words", lambda x: False)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
