@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,9 @@ def ingest_report(*, folders: dict[str, Path], work: Path, effort: Effort) -> Re
     """
     machine = describe_machine()
     cells = []
+    peers, notes = _ingest_peers(effort)
     for suffix, folder in folders.items():
-        for how in (*_CODECS, "soundfile"):
-            doing = "soundfile alone" if how == "soundfile" else f"prepare, {how}"
+        for how, doing in [*((codec, f"prepare, {codec}") for codec in _CODECS), *peers]:
             settings = {"how": how, "files": str(folder), "work": str(work)}
             cells.append(Cell({"files": suffix[1:], "what": doing}, "w2v2_ray.bench.ingest:measure", settings))
     results = run_rounds(cells, effort.repeats, effort.notify)
@@ -107,8 +108,10 @@ def ingest_report(*, folders: dict[str, Path], work: Path, effort: Effort) -> Re
         Column("peak RSS GB", "peak_rss_bytes", _GB),
         Column("load", "load_average", digits=1),
     ]
-    ratios = [Ratio("per core-minute / soundfile", "hours_per_core_minute", {"what": "soundfile alone"})]
-    return Report("ingest", effort.command, machine, results, columns, ratios, effort.notes)
+    ratios = [
+        Ratio(f"per core-minute / {how}", "hours_per_core_minute", {"what": doing}) for how, doing in reversed(peers)
+    ]
+    return Report("ingest", effort.command, machine, results, columns, ratios, [*effort.notes, *notes])
 
 
 def planning_report(*, utterances: int, max_tokens: int, work: Path, effort: Effort) -> Report:
@@ -139,6 +142,16 @@ def planning_report(*, utterances: int, max_tokens: int, work: Path, effort: Eff
         Column("load", "load_average", digits=1),
     ]
     return Report("planning", effort.command, machine, results, columns, (), effort.notes)
+
+
+def _ingest_peers(effort: Effort) -> tuple[list[tuple[str, str]], list[str]]:
+    """How others ingest and what that is called; a note if one of them is not here."""
+    peers = [("soundfile", "soundfile alone")]
+    if find_spec("datasets") is not None:
+        return [*peers, ("datasets", "datasets, int16")], []
+    note = "Hugging Face datasets is not installed and so not measured: pip install 'datasets[audio]<4'"
+    effort.notify(note)
+    return peers, [note]
 
 
 def _loader_cell(pages: str, reader: str, settings: dict[str, Any]) -> Cell:
