@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
         dropout = self.dropout if self.training and use_dropout else 0.0
-        if dropout and x.device.type == "cpu" and torch.is_grad_enabled():
+        if dropout and x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             dropped: Tensor = self.out_proj(dropped_attention(qkv, mask, dropout).view(B, T, D))
             return dropped
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
