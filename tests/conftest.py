@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -68,6 +69,32 @@ TINY_JOB: dict[str, Any] = {
     "logging": {"tensorboard": False, "trace_samples": True},
 }
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what one process must run when several share the tests (`pytest -n 2 --dist loadgroup`).
+
+    Clusters would fight for the cores, so that all of Ray is one group; the engine's process groups are started once a
+    process; elsewhere a file's fixtures stay together.
+    """
+    for item in items:
+        if item.get_closest_marker("ray"):
+            group = "ray"
+        elif "worlds" in getattr(item, "fixturenames", ()):
+            group = "worlds"
+        else:
+            group = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process_group() -> Iterator[None]:
+    """A process group that a test leaves behind changes what the tests after it find."""
+    yield
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()  # so that the others do not fail of it, too
+        pytest.fail("this test left a torch.distributed process group behind")
 
 
 def _change(document: dict[str, Any], changes: dict[str, Any]) -> None:
