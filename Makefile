@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests with Ray go to one of them, beginning with the first second; the others take the rest.
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test lint format bench clean
 
@@ -10,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/w2v2-ray demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
