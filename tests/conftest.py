@@ -71,6 +71,7 @@ TINY_JOB: dict[str, Any] = {
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what one process must run when several share the tests (`pytest -n 2 --dist loadgroup`).
 
