@@ -71,21 +71,12 @@ TINY_JOB: dict[str, Any] = {
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what one process must run when several share the tests (`pytest -n 2 --dist loadgroup`).
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Only asked where several processes run the tests."""
+    from sharing import SharedByResource
 
-    Clusters would fight for the cores, so that all of Ray is one group; the engine's process groups are started once a
-    process; elsewhere a file's fixtures stay together.
-    """
-    for item in items:
-        if item.get_closest_marker("ray"):
-            group = "ray"
-        elif "worlds" in getattr(item, "fixturenames", ()):
-            group = "worlds"
-        else:
-            group = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    return SharedByResource(config, log)
 
 
 @pytest.fixture(autouse=True)
