@@ -23,16 +23,12 @@ from autoscaling_cluster import REPOSITORY, AutoscalingCluster
 from elastic_cluster import RunWatch
 from elastic_job import make_dataset, make_job, utterances_of
 from elastic_report import compare
+from without_ray import command_without_ray
 
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
 
 WORKERS = 3
-_WITHOUT_RAY = (
-    "import sys; from w2v2_ray.engine.run_folder import RunFolder; from w2v2_ray.spec.loading import load_job;"
-    "from w2v2_ray.engine.session import start_session; run = RunFolder(sys.argv[2]); run.create();"
-    "session = start_session(load_job(sys.argv[1]).job, run); session.trainer.train()"
-)
 _TOLD = (
     "launch",
     "start",
@@ -206,7 +202,7 @@ def main() -> None:
         print(f"{at:7.1f} s  {text}")
     if args.plot:
         plot(args.plot, run, nodes, submitted, ended, harmed)
-    process = psutil.Popen([sys.executable, "-c", _WITHOUT_RAY, str(jobs["undisturbed"]), str(alone.path)])
+    process = psutil.Popen(command_without_ray(jobs["undisturbed"], alone.path))
     if process.wait():
         raise RuntimeError(f"the undisturbed run failed with {process.returncode}")
     print(compare("autoscaled", alone, run, utterances_of(dataset)))

@@ -26,6 +26,7 @@ from elastic_cluster import Driver, LocalCluster, RunWatch
 from elastic_faults import FAULTS, Harm
 from elastic_job import make_dataset, make_job, utterances_of
 from elastic_report import Report, compare, markdown, plot
+from without_ray import command_without_ray
 
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
@@ -54,13 +55,7 @@ class Bench:
 
     def undisturbed(self, name: str) -> None:
         """One worker in a process without Ray."""
-        program = (
-            "import sys; from w2v2_ray.engine.run_folder import RunFolder; from w2v2_ray.spec.loading import load_job;"
-            "from w2v2_ray.engine.session import start_session; run = RunFolder(sys.argv[2]); run.create();"
-            "session = start_session(load_job(sys.argv[1]).job, run); session.trainer.train()"
-        )
-        arguments = [str(self.job_file(name, (1, 1))), str(self.run(name).path)]
-        process = psutil.Popen([sys.executable, "-c", program, *arguments])
+        process = psutil.Popen(command_without_ray(self.job_file(name, (1, 1)), self.run(name).path))
         if process.wait():
             raise RuntimeError(f"the undisturbed run failed with {process.returncode}")
 

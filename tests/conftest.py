@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -68,6 +69,16 @@ TINY_JOB: dict[str, Any] = {
     "logging": {"tensorboard": False, "trace_samples": True},
 }
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process_group() -> Iterator[None]:
+    """A process group that a test leaves behind changes what the tests after it find."""
+    yield
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()  # so that the others do not fail of it, too
+        pytest.fail("this test left a torch.distributed process group behind")
 
 
 def _change(document: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from autoscaling_cluster import AutoscalingCluster
 
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from autoscaling_cluster import AutoscalingCluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from elastic_cluster import Driver, LocalCluster, RunWatch
+from without_ray import command_without_ray
 
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from elastic_cluster import Driver, LocalCluster, RunWatch
-
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
-UPDATES = 200
-WITHOUT_RAY = (
-    "import sys\n"
-    "from w2v2_ray.engine.run_folder import RunFolder\n"
-    "from w2v2_ray.engine.session import start_session\n"
-    "from w2v2_ray.spec.loading import load_job\n"
-    "run = RunFolder(sys.argv[2])\n"
-    "run.create()\n"
-    "start_session(load_job(sys.argv[1]).job, run).trainer.train()\n"
-)
+UPDATES = 120
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +31,7 @@ def runs(make_tiny_job, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
             "checkpoint.snapshot_s": 0.5,
             "elastic.min_workers": 1,
             "elastic.max_workers": 2,
-            "elastic.stable_s": 3.0,
+            "elastic.stable_s": 1.0,
             "elastic.resize_interval_s": 0.0,
         },
         updates=UPDATES,
@@ -52,7 +39,7 @@ def runs(make_tiny_job, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
     job_file = folder / "job.yaml"
     job_file.write_text(dump_job(job))
     harmed, alone = RunFolder(folder / "runs" / job.name), RunFolder(folder / "alone")
-    reference = subprocess.Popen([sys.executable, "-c", WITHOUT_RAY, str(job_file), str(alone.path)])
+    reference = subprocess.Popen(command_without_ray(job_file, alone.path))
     cluster = LocalCluster(1)
     driver = Driver(job_file, cluster.address)
     watch = RunWatch(harmed, driver)

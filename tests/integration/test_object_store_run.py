@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from without_ray import command_without_ray
 
 from w2v2_ray.engine.remote.opening import open_run
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
@@ -18,15 +19,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 UPDATES = 40
 COMMAND = [sys.executable, "-c", "from w2v2_ray.cli.app import main; main()"]
-WITHOUT_RAY = (
-    "import sys\n"
-    "from w2v2_ray.engine.run_folder import RunFolder\n"
-    "from w2v2_ray.engine.session import start_session\n"
-    "from w2v2_ray.spec.loading import load_job\n"
-    "run = RunFolder(sys.argv[2])\n"
-    "run.create()\n"
-    "start_session(load_job(sys.argv[1]).job, run).trainer.train()\n"
-)
 
 
 def test_a_run_on_a_store_whose_driver_is_killed_ends_with_the_losses_of_a_local_one(
@@ -62,9 +54,7 @@ def test_a_run_on_a_store_whose_driver_is_killed_ends_with_the_losses_of_a_local
 
     local = make_tiny_job(tmp_path / "local", {**changes, "data.train": str(tiny_dataset)}, updates=UPDATES)
     (tmp_path / "local.yaml").write_text(dump_job(local))
-    subprocess.run(
-        [sys.executable, "-c", WITHOUT_RAY, str(tmp_path / "local.yaml"), str(tmp_path / "alone")], check=True
-    )
+    subprocess.run(command_without_ray(tmp_path / "local.yaml", tmp_path / "alone"), check=True)
     run.remote.pull(samples=True)
     alone = RunFolder(tmp_path / "alone")
     ours, theirs = (list(read_lines(folder.metrics)) for folder in (run, alone))

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from typer.testing import CliRunner
+from without_ray import command_without_ray
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.engine.checkpoint.files import list_checkpoints, newest_good, update_of
@@ -24,18 +25,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 UPDATES = 12
 COMMAND = "from w2v2_ray.cli.app import main; main()"
-WITHOUT_RAY = (
-    "import sys\n"
-    "from pathlib import Path\n"
-    "from w2v2_ray.engine.run_folder import RunFolder\n"
-    "from w2v2_ray.engine.session import start_session\n"
-    "from w2v2_ray.spec.loading import load_job\n"
-    "run = RunFolder(Path(sys.argv[2]))\n"
-    "run.create()\n"
-    "session = start_session(load_job(sys.argv[1]).job, run)\n"
-    "session.trainer.train()\n"
-    "session.close()\n"
-)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
@@ -139,7 +128,7 @@ def test_a_job_killed_as_a_whole_is_finished_by_the_same_command(killed_and_resu
 def test_two_ray_workers_give_what_one_process_without_ray_gives(killed_and_resumed, job_file: Path):
     run, _ = killed_and_resumed
     alone = RunFolder(job_file.parent / "alone")
-    program = [sys.executable, "-c", WITHOUT_RAY, str(job_file), str(alone.path)]
+    program = command_without_ray(job_file, alone.path)
     subprocess.run(program, env=ENVIRONMENT, cwd=job_file.parent, check=True, timeout=200)
     for one, other in zip(metrics_of(run), metrics_of(alone), strict=True):
         for name in ("loss", "accuracy", "grad_norm", "code_perplexity", "masked_frames"):

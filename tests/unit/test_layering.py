@@ -12,20 +12,22 @@ PACKAGE = Path(__file__).resolve().parents[2] / "w2v2_ray"
 MAY_IMPORT = {
     "errors": set(),
     "durable": set(),
+    "resident_memory": set(),
     "spec": {"errors"},
     "data": {"errors", "durable", "spec"},
     "model": {"errors", "durable", "spec"},
-    "engine": {"errors", "durable", "spec", "data", "model"},
+    "engine": {"errors", "durable", "resident_memory", "spec", "data", "model"},
     "orchestration": {"errors", "durable", "spec", "data", "model", "engine"},
     "evaluation": {"errors", "spec", "data", "model", "engine"},
     "tune": {"errors", "durable", "spec", "data", "model", "engine", "orchestration", "evaluation"},
-    "bench": {"errors", "durable", "spec", "data", "model", "engine", "evaluation"},
+    "bench": {"errors", "durable", "resident_memory", "spec", "data", "model", "engine", "evaluation"},
     "cli": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune", "bench"},
 }
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}
 NOT_IN = {
     "errors": {"torch", "numpy", "pyarrow", "pydantic"},
     "durable": {"torch", "numpy", "pyarrow", "pydantic"},
+    "resident_memory": {"torch", "numpy", "pyarrow", "pydantic"},
     "spec": {"torch", "torchaudio", "numpy", "pyarrow", "transformers"},
     "model": {"pyarrow"},
 }

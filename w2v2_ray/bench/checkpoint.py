@@ -13,7 +13,7 @@ from torch import Tensor
 
 from w2v2_ray.durable import sync
 from w2v2_ray.engine.checkpoint.training_state import snapshot_training_state
-from w2v2_ray.engine.distributed import init_process_group
+from w2v2_ray.engine.distributed import destroy_process_group, init_process_group
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.spec.engine import EngineSpec
@@ -33,6 +33,13 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     device = torch.device("cpu")
     init_process_group(device)
+    try:
+        return _measure(settings, device)
+    finally:
+        destroy_process_group()
+
+
+def _measure(settings: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     torch.manual_seed(1)
     layers, dim = int(settings["layers"]), int(settings["dim"])
     encoder = EncoderSpec(layers=layers, dim=dim, ffn_dim=4 * dim, heads=dim // 64, hourglass=None)

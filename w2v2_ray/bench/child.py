@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from w2v2_ray.bench.memory import peak_rss_bytes
 from w2v2_ray.errors import W2v2RayError
+from w2v2_ray.resident_memory import peak_rss_bytes
 
 Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from w2v2_ray.bench.memory import peak_rss_bytes, reset_peak
 from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.index import DatasetIndex, Int32Array
@@ -29,6 +28,7 @@ from w2v2_ray.data.schema import (
     fingerprint_of,
 )
 from w2v2_ray.data.storage import locate
+from w2v2_ray.resident_memory import peak_rss_bytes, reset_peak
 
 _SHARD_SAMPLES = 64 * 2**20
 """Of a shard of 128 MiB of pcm16."""

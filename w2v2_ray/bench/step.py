@@ -11,8 +11,8 @@ import torch
 
 from w2v2_ray.bench import peers
 from w2v2_ray.bench.flops import model_flops
-from w2v2_ray.bench.memory import peak_rss_bytes, reset_peak
 from w2v2_ray.bench.workload import DTYPES, StepSettings, model_spec, step_input
+from w2v2_ray.resident_memory import peak_rss_bytes, reset_peak
 
 _MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
 _MATMUL_REPEATS = 5

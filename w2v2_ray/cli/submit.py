@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from w2v2_ray.cli import evaluate, prepare
 from w2v2_ray.cli.options import SetOption
 
 if TYPE_CHECKING:
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from w2v2_ray.orchestration.submission.server import JobServer
 
 _INTERRUPTED = 130
-_COMMANDS = ("prepare", "evaluate")
+_COMMANDS: dict[str, Callable[..., None]] = {"prepare": prepare.prepare, "evaluate": evaluate.evaluate}
+"""What can be submitted besides job specs."""
 
 
 def submit(
@@ -132,7 +135,6 @@ def _request(place: Surroundings, job: str, arguments: list[str], overrides: lis
 
 def _check_arguments(command: str, arguments: list[str]) -> None:
     """Parse them as the command itself will; mistakes end here, with its own message."""
-    from w2v2_ray.cli.app import app
-
-    group = typer.main.get_group(app)
-    group.commands[command].make_context(f"w2v2-ray {command}", list(arguments))
+    alone = typer.Typer(add_completion=False)
+    alone.command(command)(_COMMANDS[command])
+    typer.main.get_command(alone).make_context(f"w2v2-ray {command}", list(arguments))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from w2v2_ray.engine.hooks import NoHooks
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
-from w2v2_ray.engine.trainer import NoHooks
 
 
 class BudgetSpent(Exception):  # noqa: N818  an end, not an error

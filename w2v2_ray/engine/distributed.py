@@ -142,9 +142,13 @@ def destroy_process_group() -> None:
     """Leave the process group, if there is one, and make DeepSpeed forget it."""
     if not dist.is_initialized():
         return
-    dist.destroy_process_group()
     try:
         from deepspeed import comm
     except ImportError:
+        dist.destroy_process_group()
         return
+    if comm.comm.cdb is None:
+        dist.destroy_process_group()
+    else:
+        comm.destroy_process_group()  # its own: it keeps copies of the group, which a later engine would use
     comm.comm.cdb = None

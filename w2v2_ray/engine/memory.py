@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import platform
 import resource
-from pathlib import Path
 
 import psutil
 import torch
 
-from w2v2_ray.engine.metrics import peak_memory_bytes
+from w2v2_ray.resident_memory import peak_rss_bytes, reset_peak, status_bytes
 
 _M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4
-_STATUS = Path("/proc/self/status")
 _MESSAGES = (
     "out of memory",
     "can't allocate memory",
@@ -46,8 +43,7 @@ class MemoryMeter:
             torch.cuda.reset_peak_memory_stats(self._device)
             return
         # Without this the peak would be that of the imports. Where Linux refuses, it is the process's whole life's.
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        reset_peak()
 
     def count_exactly(self) -> None:
         """Let the resident set follow what tensors hold, for the updates that are measured, not timed, from now on.
@@ -67,7 +63,7 @@ class MemoryMeter:
         """Most memory held at once."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
-        return max(0, _peak_resident_bytes() - self.start_bytes)
+        return max(0, peak_rss_bytes() - self.start_bytes)
 
     def reserved_bytes(self) -> int:
         """On the GPU, what torch's allocator took from the device at most; on the CPU the same as the peak."""
@@ -84,8 +80,11 @@ class MemoryMeter:
             total = torch.cuda.get_device_properties(self._device).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, allowance_bytes / total), self._device)
             return
+        held = status_bytes("VmData")
+        if held is None:
+            held = psutil.Process().memory_info().rss
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (_status_bytes("VmData") + allowance_bytes, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + allowance_bytes, hard))
 
     def lift_limit(self) -> None:
         """Allow everything again, so that a failure can be written down."""
@@ -105,15 +104,3 @@ def says_out_of_memory(text: str) -> bool:
     """Whether a message or a log says that memory ran out."""
     lowered = text.lower()
     return any(message in lowered for message in _MESSAGES)
-
-
-def _peak_resident_bytes() -> int:
-    # Not getrusage: its figure cannot be reset, and a child begins with that of its parent.
-    return _status_bytes("VmHWM") if _STATUS.exists() else peak_memory_bytes(torch.device("cpu"))
-
-
-def _status_bytes(field: str) -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    return psutil.Process().memory_info().rss

@@ -9,9 +9,10 @@ import torch
 
 from w2v2_ray.engine.device import pick_device
 from w2v2_ray.engine.distributed import init_process_group
+from w2v2_ray.engine.hooks import TrainerHooks
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.tasks.setup import set_up
-from w2v2_ray.engine.trainer import Trainer, TrainerHooks
+from w2v2_ray.engine.trainer import Trainer
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.engine.validation import Validator
 from w2v2_ray.spec.finetune import FinetuneJob

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from w2v2_ray.engine.checkpoint.files import read_manifest
 from w2v2_ray.engine.checkpoint.training_state import load_training_state
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.early_stopping import held_out_scores, should_stop
+from w2v2_ray.engine.hooks import NoHooks, TrainerHooks
 from w2v2_ray.engine.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
 from w2v2_ray.engine.recorder import Recorder
 from w2v2_ray.engine.remote.worker_side import follow_run
@@ -39,46 +40,6 @@ from w2v2_ray.engine.watch.watchdog import Verdict
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.finetune import EarlyStoppingSpec
 from w2v2_ray.spec.job import TrainJob
-
-
-class TrainerHooks(Protocol):
-    """What surrounds the trainer: wants to know, and may want something. All methods are called on every worker."""
-
-    def on_update(self, update: int, record: dict[str, Any] | None) -> None:
-        """An update is done; `record` is its metrics line where one was written."""
-
-    def on_checkpoint(self, update: int) -> None:
-        """A checkpoint of this update is being written in the background."""
-
-    def wants_state(self) -> bool:
-        """A state should be saved as soon as possible. True on one worker is enough."""
-
-    def must_leave(self) -> bool:
-        """A node of this job is about to be taken away. True on one worker is enough."""
-
-    def leave(self, update: int) -> None:
-        """The state asked for by `must_leave` is saved; ends the attempt by raising what the surroundings know."""
-
-
-class NoHooks:
-    """Nothing surrounds the trainer."""
-
-    def on_update(self, update: int, record: dict[str, Any] | None) -> None:
-        """Ignore."""
-
-    def on_checkpoint(self, update: int) -> None:
-        """Ignore."""
-
-    def wants_state(self) -> bool:
-        """Never."""
-        return False
-
-    def must_leave(self) -> bool:
-        """Never."""
-        return False
-
-    def leave(self, update: int) -> None:
-        """Never called."""
 
 
 @dataclass

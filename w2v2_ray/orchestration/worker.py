@@ -9,11 +9,11 @@ from typing import Any
 import ray.train
 import torch.distributed as dist
 
+from w2v2_ray.engine.hooks import NoHooks
 from w2v2_ray.engine.remote.opening import open_run
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.session import start_session
 from w2v2_ray.engine.tasks.start import at_hand
-from w2v2_ray.engine.trainer import NoHooks
 from w2v2_ray.errors import StorageUnavailableError, W2v2RayError
 from w2v2_ray.orchestration.failures import NodeLeaving
 from w2v2_ray.orchestration.scaling import request_of

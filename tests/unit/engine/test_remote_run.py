@@ -126,16 +126,16 @@ def test_an_outage_fails_saves_but_not_the_run_and_is_made_up_for(
     monkeypatch.setenv("W2V2_RAY_STORAGE_PATIENCE_S", "0.2")
     flag = tmp_path / "away"
     flaky.fault = lambda method, path, count: 503 if flag.exists() else None
-    job = remote_job({"checkpoint.snapshot_updates": 4, "checkpoint.every_updates": 1000}, updates=60)
+    job = remote_job({"checkpoint.snapshot_updates": 4, "checkpoint.every_updates": 1000}, updates=40)
     made = run_on(worlds, 2, job, tmp_path / "nodes", None, str(flag))
-    assert made[0] == list(range(1, 61))
+    assert made[0] == list(range(1, 41))
     monkeypatch.delenv("W2V2_RAY_STORAGE_PATIENCE_S")
     run = view_of(job)
     assert events_of(run, "checkpoint_failed")
     assert "503" in events_of(run, "checkpoint_failed")[0]["reason"]
-    assert [record["update"] for record in read_lines(run.metrics)] == list(range(1, 61))
+    assert [record["update"] for record in read_lines(run.metrics)] == list(range(1, 41))
     newest = list_states(run.checkpoints)[-1]
-    assert verify(run.fetch_state(newest)).update == 60
+    assert verify(run.fetch_state(newest)).update == 40
 
 
 def test_an_attempt_that_was_taken_over_commits_and_puts_nothing_more(worlds: Worlds, remote_job, tmp_path: Path):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from w2v2_ray.engine.checkpoint.files import list_checkpoints, read_manifest
+from w2v2_ray.engine.hooks import NoHooks
 from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.engine.session import start_session
-from w2v2_ray.engine.trainer import NoHooks
 from w2v2_ray.spec.job import PretrainJob, TrainJob
 from w2v2_ray.spec.kinds import parse_job
 
