@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -12,7 +13,7 @@ from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
-from w2v2_ray.orchestration.settings import GROUP_START_S, ray_variables
+from w2v2_ray.orchestration.settings import ray_variables
 from w2v2_ray.spec.job import TrainJob
 
 
@@ -37,7 +38,9 @@ class ElasticTrainer(TorchTrainer):
         super().__init__(
             train_loop,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if job.worker.gpus else "gloo", timeout_s=GROUP_START_S),
+            torch_config=TorchConfig(
+                backend="nccl" if job.worker.gpus else "gloo", timeout_s=math.ceil(job.failure.join_timeout_s)
+            ),
             scaling_config=ScalingConfig(
                 num_workers=elastic.max_workers if fixed else (elastic.min_workers, elastic.max_workers),
                 use_gpu=job.worker.gpus > 0,

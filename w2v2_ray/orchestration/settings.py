@@ -12,8 +12,6 @@ POLL_INTERVAL_S = 0.5
 """Between two looks of the controller at its workers, and at the nodes that are to be drained."""
 GROUP_SHUTDOWN_S = 2
 """Patience with workers of a broken group that leave the process group; a dead one never answers."""
-GROUP_START_S = 60
-"""Patience with workers that join the process group; a worker that dies meanwhile is noticed only then."""
 
 
 def ray_variables(job: TrainJob) -> dict[str, str]:

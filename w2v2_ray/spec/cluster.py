@@ -52,6 +52,9 @@ class FailureSpec(Spec):
     """A worker that does not answer for so long is killed and replaced."""
     start_timeout_s: PositiveFloat = 10.0
     """Time that a start waits for all its workers' resources before it looks again what the cluster has."""
+    join_timeout_s: PositiveFloat = 60.0
+    """Time that started workers wait for each other to come together: on each node Python and torch are read from its
+    disk first. A worker that dies meanwhile is noticed only then, so slow disks want more and others no more."""
     collective_timeout_s: PositiveFloat = 300.0
     """Time that workers wait for each other in one collective operation, loading a checkpoint included."""
     storage_patience_s: NonNegativeFloat = 60.0

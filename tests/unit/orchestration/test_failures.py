@@ -88,6 +88,15 @@ def test_ray_is_told_the_specs_patience_unless_the_user_has_told_it_otherwise(ti
     assert set(environment) == set(ray_variables(job))
 
 
+def test_workers_wait_for_each_other_as_long_as_the_spec_says(tiny_job, tmp_path):
+    from w2v2_ray.engine.run_folder import RunFolder
+    from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
+
+    job = tiny_job({"failure.join_timeout_s": 90.5})
+    trainer = ElasticTrainer(job, RunFolder(tmp_path / "run"), lambda config: None, {}, "launch")
+    assert trainer.backend_config.timeout_s == 91
+
+
 def test_every_variable_is_one_that_ray_knows():
     """Ray ignores a misspelt one without a word."""
     from ray.train import constants
