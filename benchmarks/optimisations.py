@@ -35,11 +35,11 @@ def _weights_kept() -> None:
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).contiguous()
 
-    attention.dropped_attention = attend
+    attention.dropped_attention = attend  # type: ignore[attr-defined]
 
 
 def _gelu_kept() -> None:
-    layer.recomputed = lambda tensor, again: nullcontext()  # type: ignore[assignment,return-value]
+    layer.recomputed = lambda tensor, again: nullcontext()  # type: ignore[attr-defined,assignment,return-value]
 
 
 def _draw_an_element() -> None:
