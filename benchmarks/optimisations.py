@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def _draw_an_element() -> None:
         return torch.empty(*shape, dtype=dtype).bernoulli_(1.0 - probability, generator=draws)
 
     dropping.kept = kept
-    dropping._from_words = lambda x: False
+    dropping._Dropout = SimpleNamespace(apply=lambda x, probability, seed: F.dropout(x, probability))  # type: ignore[assignment,misc]
 
 
 def _direct_positions() -> None:

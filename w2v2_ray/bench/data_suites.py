@@ -97,8 +97,9 @@ def ingest_report(*, folders: dict[str, Path], work: Path, effort: Effort) -> Re
     machine = describe_machine()
     cells = []
     peers, notes = _ingest_peers(effort)
+    ways = [*((codec, f"prepare, {codec}") for codec in _CODECS), *peers]
     for suffix, folder in folders.items():
-        for how, doing in [*((codec, f"prepare, {codec}") for codec in _CODECS), *peers]:
+        for how, doing in ways:
             settings = {"how": how, "files": str(folder), "work": str(work)}
             cells.append(Cell({"files": suffix[1:], "what": doing}, "w2v2_ray.bench.ingest:measure", settings))
     results = run_rounds(cells, effort.repeats, effort.notify)

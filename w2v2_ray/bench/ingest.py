@@ -28,23 +28,18 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
     files = Path(settings["files"])
     paths = audio_paths(files)
     touch_pages(paths)
-    if settings["how"] == "datasets":
-        import datasets  # an optional peer
-
+    how = settings["how"]
+    if how == "datasets":
         # What it imports and compiles for its first file is paid once, not for every hour of audio.
-        datasets.Audio(sampling_rate=SAMPLE_RATE).decode_example({"path": str(paths[0]), "bytes": None})
+        _datasets().Audio(sampling_rate=SAMPLE_RATE).decode_example({"path": str(paths[0]), "bytes": None})
     started, cpu_started = time.perf_counter(), cpu_seconds()
-    if settings["how"] == "soundfile":
-        hours = 0.0
-        for path in paths:
-            samples, rate = soundfile.read(path, dtype="int16")
-            hours += len(samples) / rate / 3600
-    elif settings["how"] == "datasets":
-        with tempfile.TemporaryDirectory(dir=settings["work"]) as folder:
+    with tempfile.TemporaryDirectory(dir=settings["work"]) as folder:
+        if how == "soundfile":
+            hours = _decode(paths)
+        elif how == "datasets":
             hours = _with_datasets(paths, Path(folder))
-    else:
-        with tempfile.TemporaryDirectory(dir=settings["work"]) as folder:
-            hours = prepare(files, Path(folder) / "dataset", settings["how"])
+        else:
+            hours = prepare(files, Path(folder) / "dataset", how)
     return {
         "hours_per_core_minute": hours / (cpu_seconds() - cpu_started) * 60,
         "hours_per_minute": hours / (time.perf_counter() - started) * 60,
@@ -52,10 +47,25 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_datasets(paths: list[Path], folder: Path) -> float:
-    """Hours that the peer decoded and stored."""
+def _decode(paths: list[Path]) -> float:
+    """Hours decoded and thrown away."""
+    hours = 0.0
+    for path in paths:
+        samples, rate = soundfile.read(path, dtype="int16")
+        hours += len(samples) / rate / 3600
+    return hours
+
+
+def _datasets() -> Any:
+    """The peer, which need not be installed."""
     import datasets
 
+    return datasets
+
+
+def _with_datasets(paths: list[Path], folder: Path) -> float:
+    """Hours that the peer decoded and stored."""
+    datasets = _datasets()
     datasets.disable_progress_bars()
     files = datasets.Dataset.from_dict({"audio": [str(path) for path in paths]})
     files = files.cast_column("audio", datasets.Audio(sampling_rate=SAMPLE_RATE))

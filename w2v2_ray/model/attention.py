@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model import dropping
 from w2v2_ray.model.dropped_attention import dropped_attention
 
 
@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
         dropout = self.dropout if self.training and use_dropout else 0.0
-        if dropout and x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if dropout and dropping.draws_here(x):
             dropped: Tensor = self.out_proj(dropped_attention(qkv, mask, dropout).view(B, T, D))
             return dropped
         q, k, v = qkv.permute(2, 0, 3, 1, 4)

@@ -33,7 +33,7 @@ def dropout(x: Tensor, probability: float, active: bool) -> Tensor:
     """
     if not active or probability == 0.0:
         return x
-    if not _from_words(x):
+    if not draws_here(x):
         return F.dropout(x, probability)
     out: Tensor = _Dropout.apply(x, probability, draw_seed())  # type: ignore[no-untyped-call]
     return out
@@ -67,7 +67,7 @@ def scale(probability: float) -> float:
     return _LEVELS / (_LEVELS - _dropped_levels(probability))
 
 
-def _from_words(x: Tensor) -> bool:
+def draws_here(x: Tensor) -> bool:
     """Whether this module draws for x: on a CPU, in training and when nothing is traced."""
     return x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from model_helpers import HOURGLASS, MicroBatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -119,14 +118,8 @@ class _ForbidHostSync(TorchDispatchMode):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the paths that a GPU takes: those of CPUs alone need not mind the host, which is the device there."""
-
-    def attention(qkv: torch.Tensor, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).contiguous()
-
-    monkeypatch.setattr("w2v2_ray.model.attention.dropped_attention", attention)
     monkeypatch.setattr(FeatureEncoder, "_by_rows", lambda self, waveform: False)
-    monkeypatch.setattr(dropping, "_from_words", lambda x: False)
+    monkeypatch.setattr(dropping, "draws_here", lambda x: False)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
