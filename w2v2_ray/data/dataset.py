@@ -8,6 +8,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from w2v2_ray.data.cache import DEFAULT_CACHE_BYTES, ShardCache
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.index import DatasetIndex, Int32Array
@@ -19,6 +22,8 @@ from w2v2_ray.errors import DatasetError
 
 Verify = Literal["none", "sizes", "checksums"]
 """What opening checks: nothing, that every file is there with its size, or every byte of every file."""
+
+Integers = npt.NDArray[np.integer]
 
 _MAX_OPEN_SHARDS = 256  # each holds a file descriptor; a process may have about a thousand
 _EVICTION_RETRIES = 5
@@ -51,6 +56,14 @@ class Utterances(Protocol):
 
     def crop(self, index: int, start: int, num_samples: int) -> Samples:
         """Some samples of an utterance; read-only."""
+        ...
+
+    def crops(self, indices: Integers, starts: Integers, num_samples: Integers) -> list[Samples]:
+        """`crop` for many utterances at once, which a loader of short ones needs to be fast.
+
+        Shape:
+            indices, starts, num_samples [B]
+        """
         ...
 
     def utterance_id(self, index: int) -> str:
@@ -161,6 +174,22 @@ class SpeechDataset:
         """
         reader, row = self._find(index)
         return reader.crop(row, start, num_samples)
+
+    def crops(self, indices: Integers, starts: Integers, num_samples: Integers) -> list[Samples]:
+        """`crop` for many utterances at once.
+
+        Shape:
+            indices, starts, num_samples [B]
+
+        Raises:
+            IndexError: An utterance does not exist or is shorter than that.
+        """
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
+            raise IndexError(f"utterances {indices.min()} to {indices.max()} of a dataset of {len(self)}")
+        shards = self.index.shard[indices].tolist()
+        readers = {shard: self._reader(shard) for shard in set(shards)}
+        wanted = zip(shards, self.index.row[indices].tolist(), starts.tolist(), num_samples.tolist(), strict=True)
+        return [readers[shard].crop(row, start, count) for shard, row, start, count in wanted]
 
     def utterance_id(self, index: int) -> str:
         """Unique name within the dataset."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v2_ray.data.batch_plan import BatchPlan, MicroBatchPlan
+from w2v2_ray.data.buffers import BufferPool
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 
 
@@ -24,8 +25,13 @@ class AudioSource(Protocol):
         """Length of every utterance."""
         ...
 
-    def crop(self, index: int, start: int, num_samples: int) -> npt.NDArray[np.int16]:
-        """Samples [start, start + num_samples) of an utterance."""
+    def crops(
+        self,
+        indices: npt.NDArray[np.integer],
+        starts: npt.NDArray[np.integer],
+        num_samples: npt.NDArray[np.integer],
+    ) -> list[npt.NDArray[np.int16]]:
+        """Samples [start, start + num_samples) of each utterance."""
         ...
 
 
@@ -49,6 +55,7 @@ class CropLoader:
         self._source = source
         self._plan = plan
         self._streams = streams
+        self._buffers = BufferPool()
 
     def load(self, index: int) -> CroppedMicroBatch:
         """Read micro-batch number `index` of the stream. Safe to call from several threads."""
@@ -56,9 +63,10 @@ class CropLoader:
         utterances = np.concatenate(plan.utterances)
         slack = self._source.num_samples[utterances].astype(np.int64) - plan.crop_samples
         starts = self._streams.generator(Purpose.CROP, index).integers(0, slack + 1)
-        waveform = np.empty((len(utterances), plan.crop_samples), dtype=np.int16)
-        for row, (utterance, start) in enumerate(zip(utterances, starts, strict=True)):
-            waveform[row] = self._source.crop(int(utterance), int(start), plan.crop_samples)
+        waveform = self._buffers.empty(len(utterances), plan.crop_samples)
+        crops = self._source.crops(utterances, starts, np.full_like(starts, plan.crop_samples))
+        # One call copies all rows: a loop in Python would hold up the other threads at every row.
+        np.concatenate(crops, out=waveform.reshape(-1))
         return CroppedMicroBatch(plan=plan, waveform=waveform)
 
 
@@ -90,8 +98,9 @@ class PaddedLoader:
         utterances = np.concatenate(plan.utterances)
         lengths = self._source.num_samples[utterances].astype(np.int64)
         waveform = np.zeros((len(utterances), plan.padded_samples), dtype=np.int16)
-        for row, (utterance, length) in enumerate(zip(utterances, lengths, strict=True)):
-            waveform[row, :length] = self._source.crop(int(utterance), 0, int(length))
+        crops = self._source.crops(utterances, np.zeros_like(lengths), lengths)
+        for row, samples in zip(waveform, crops, strict=True):
+            row[: len(samples)] = samples
         return PaddedMicroBatch(plan=plan, waveform=waveform, lengths=lengths)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from w2v2_ray.data.cache import DEFAULT_CACHE_BYTES
 from w2v2_ray.data.codec import Samples
-from w2v2_ray.data.dataset import SpeechDataset, Utterances, Verify
+from w2v2_ray.data.dataset import Integers, SpeechDataset, Utterances, Verify
 from w2v2_ray.data.index import Int32Array
 from w2v2_ray.errors import DatasetError
 
@@ -73,6 +73,25 @@ class DatasetMixture:
         """Some samples of an utterance; read-only."""
         dataset, inner, _ = self._find(index)
         return dataset.crop(inner, start, num_samples)
+
+    def crops(self, indices: Integers, starts: Integers, num_samples: Integers) -> list[Samples]:
+        """`crop` for many utterances at once.
+
+        Shape:
+            indices, starts, num_samples [B]
+        """
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
+            raise IndexError(f"utterances {indices.min()} to {indices.max()} of a mixture of {len(self)}")
+        if len(self._parts) == 1 and self._parts[0][1] == 1:
+            return self._parts[0][0].crops(indices, starts, num_samples)
+        owners = np.searchsorted(self._first, indices, side="right") - 1
+        found: dict[int, Samples] = {}
+        for owner in np.unique(owners).tolist():
+            dataset, _ = self._parts[owner]
+            places = np.flatnonzero(owners == owner)
+            inner = (indices[places] - self._first[owner]) % len(dataset)
+            found.update(zip(places.tolist(), dataset.crops(inner, starts[places], num_samples[places]), strict=True))
+        return [found[place] for place in range(len(indices))]
 
     def utterance_id(self, index: int) -> str:
         """Unique name.

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from w2v2_ray.data.codec import Samples
+from w2v2_ray.data.dataset import Integers
 from w2v2_ray.data.index import Int32Array
 from w2v2_ray.data.schema import SAMPLE_RATE
 
@@ -61,6 +62,11 @@ class NoiseUtterances:
         room = len(self._pool) - int(self._lengths[index]) + 1
         first = index * _PRIME % room + start
         return self._pool[first : first + num_samples]
+
+    def crops(self, indices: Integers, starts: Integers, num_samples: Integers) -> list[Samples]:
+        """`crop` for many utterances at once."""
+        wanted = zip(indices.tolist(), starts.tolist(), num_samples.tolist(), strict=True)
+        return [self.crop(index, start, count) for index, start, count in wanted]
 
     def utterance_id(self, index: int) -> str:
         """Unique name."""

@@ -11,14 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from w2v2_ray.data.codec import Samples, decode, encode
+from w2v2_ray.data.codec import Samples, encode, open_column
 from w2v2_ray.data.schema import SCHEMA_VERSION, Codec, shard_schema
 from w2v2_ray.errors import DatasetError
 
 _BATCH_ROWS = 128
 _BATCH_BYTES = 16 * 2**20
 _HASH_CHUNK_BYTES = 8 * 2**20
-_AUDIO_COLUMN = 1
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,8 @@ class ShardReader:
         rows: Utterances it must hold, or None to take what is there.
 
     Raises:
-        DatasetError: The file is no whole shard, has another schema version, or another number of rows.
+        DatasetError: The file is no whole shard, has another schema version, another number of rows, or rows that are
+            not where its columns say.
     """
 
     def __init__(self, path: Path, name: str, rows: int | None = None) -> None:
@@ -156,9 +156,15 @@ class ShardReader:
             raise DatasetError(f"{name}: is not a whole shard ({' '.join(str(error).split())})") from error
         self.codec = _codec_of(metadata, name)
         self._batches = [batch for batch in batches if batch.num_rows]
-        # Looked up here: for a short crop pyarrow's way to a column takes longer than copying the samples.
-        self._audio = [batch.column(_AUDIO_COLUMN) for batch in self._batches]
+        # Looked up here: for a short crop pyarrow's way to a value takes longer than copying the samples.
         self._lengths = [batch.column("num_samples").to_numpy() for batch in self._batches]
+        try:
+            self._audio = [
+                open_column(batch.column("audio"), lengths, self.codec)
+                for batch, lengths in zip(self._batches, self._lengths, strict=True)
+            ]
+        except ValueError as error:
+            raise DatasetError(f"{name}: is damaged: {error}; prepare the dataset again") from error
         self._first_rows = [0]
         for batch in self._batches:
             self._first_rows.append(self._first_rows[-1] + batch.num_rows)
@@ -202,11 +208,11 @@ class ShardReader:
             DatasetError: The stored bytes do not decode.
         """
         number, offset = self._find(row)
-        length = int(self._lengths[number][offset])
+        length = self._lengths[number][offset]
         if start < 0 or num_samples < 0 or start + num_samples > length:
             raise IndexError(f"crop [{start}, {start + num_samples}) of an utterance of {length} samples")
         try:
-            return decode(self._audio[number][offset].as_buffer(), self.codec, start, num_samples)
+            return self._audio[number].crop(offset, start, num_samples)
         except ValueError as error:
             raise DatasetError(f"{self._name}: row {row} is damaged: {error}; prepare the dataset again") from error
 
@@ -216,7 +222,7 @@ class ShardReader:
 
     def _find(self, row: int) -> tuple[int, int]:
         """Number of the record batch, and the row in it."""
-        if not 0 <= row < self.rows:
+        if not 0 <= row < self._first_rows[-1]:
             raise IndexError(f"row {row} of a shard with {self.rows} rows")
         number = bisect_right(self._first_rows, row) - 1
         return number, row - self._first_rows[number]

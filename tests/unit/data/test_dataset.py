@@ -59,6 +59,29 @@ def test_a_crop_outside_the_utterance_is_an_error(make_dataset, start, length):
         make_dataset().crop(0, start, length)
 
 
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+def test_many_crops_at_once_are_those_one_by_one(make_dataset, codec):
+    dataset = make_dataset(codec=codec)
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, len(dataset), 40)
+    counts = rng.integers(0, 3000, 40)
+    starts = rng.integers(0, dataset.num_samples[indices] - counts + 1)
+    for sound, index, start, count in zip(dataset.crops(indices, starts, counts), indices, starts, counts, strict=True):
+        np.testing.assert_array_equal(sound, dataset.crop(int(index), int(start), int(count)))
+
+
+@pytest.mark.parametrize(
+    ("index", "start", "count"), [(-1, 0, 10), (10, 0, 10), (0, -1, 10), (0, 0, 10**6), (0, 7999, 1000), (0, 0, -1)]
+)
+def test_one_crop_of_many_outside_its_utterance_is_an_error(make_dataset, index, start, count):
+    dataset = make_dataset()
+    wanted = [np.array([2, place, 3]) for place in (index, start, count)]
+    with pytest.raises(IndexError):
+        dataset.crops(*wanted)
+    with pytest.raises(IndexError):
+        DatasetMixture([(dataset, 1), (dataset, 1)]).crops(wanted[0] + 10 * (index > 0), *wanted[1:])
+
+
 @pytest.mark.parametrize("index", [-1, 10])
 def test_a_number_outside_the_dataset_is_an_error(make_dataset, index):
     with pytest.raises(IndexError):
@@ -204,6 +227,12 @@ def test_a_mixture_repeats_its_parts_in_order(make_dataset):
         assert mixture.speaker(index) == part.speaker(inner)
         assert part.utterance_id(inner) in mixture.utterance_id(index)
     assert len({mixture.utterance_id(index) for index in range(11)}) == 11
+    everywhere = np.array([10, 0, 8, 3, 4, 7, 9, 0, 5])
+    starts = np.arange(len(everywhere))
+    for sound, index, start in zip(
+        mixture.crops(everywhere, starts, np.full(len(everywhere), 99)), everywhere, starts, strict=True
+    ):
+        np.testing.assert_array_equal(sound, mixture.crop(int(index), int(start), 99))
 
 
 def test_the_fingerprint_of_a_mixture_depends_on_parts_order_and_repetition(make_dataset):

@@ -16,6 +16,9 @@ class Ramps:
     def __init__(self, lengths):
         self.num_samples = np.asarray(lengths, dtype=np.int32)
 
+    def crops(self, indices, starts, num_samples):
+        return [self.crop(*place) for place in zip(indices, starts, num_samples, strict=True)]
+
     def crop(self, index, start, num_samples):
         assert start >= 0
         assert start + num_samples <= self.num_samples[index]
@@ -49,6 +52,15 @@ def test_a_micro_batch_holds_its_utterances_cropped_to_one_length():
             starts.append((row[0] - 100 * utterance, source.num_samples[utterance] - len(row)))
     assert all(0 <= start <= slack for start, slack in starts)
     assert any(start > 0 for start, _ in starts)
+
+
+def test_a_micro_batch_that_is_held_does_not_change():
+    loader, _, _ = make_loader()
+    held = [loader.load(index).waveform[1:] for index in range(4)]
+    copies = [waveform.copy() for waveform in held]
+    for index in range(4, 20):
+        loader.load(index)
+    assert all((waveform == copy).all() for waveform, copy in zip(held, copies, strict=True))
 
 
 def test_crops_do_not_depend_on_who_loads_when():
