@@ -1,4 +1,4 @@
-"""What every task does to make a micro-batch: draw the layers to drop, name what is used, put tensors in place."""
+"""What every task does around a micro-batch: draw the layers to drop, name what is used, put tensors in place."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def used_utterances(
     by_row = np.repeat(epochs, sub_batch_sizes)
     ids = (data.utterance_id(int(index)) for index in utterances)
     return [(int(epoch), utterance) for epoch, utterance in zip(by_row, ids, strict=True)]
+
+
+def filled(values: Sequence[int], device: torch.device) -> Tensor:
+    """Numbers known ahead as a float64 tensor on the device, which no one waits for: each is an argument of a kernel.
+
+    Shape: returns [len(values)].
+    """
+    return torch.stack([torch.full((), value, dtype=torch.float64, device=device) for value in values])
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.loader import PaddedLoader
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer
-from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, layer_keep, pinned, used_utterances
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, filled, layer_keep, pinned, used_utterances
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.model.ctc import CtcOutput, collapse, ctc_loss
 from w2v2_ray.model.masking import channel_mask, span_mask
@@ -262,8 +262,7 @@ class FinetuneTask:
             int(batch.lengths.sum()),
             *errors,
         ]
-        counts = torch.tensor(known, dtype=torch.float64, device=loss.device)
-        return loss, torch.cat([loss.detach().double().reshape(1), counts])
+        return loss, torch.cat([loss.detach().double().reshape(1), filled(known, loss.device)])
 
     def figures(self, totals: Mapping[str, float]) -> dict[str, float]:
         """`loss` in nats per symbol, `loss_per_utterance` in nats, and where errors were counted `wer` and `cer`."""

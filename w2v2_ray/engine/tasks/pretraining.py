@@ -20,7 +20,7 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.loader import CropLoader
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.engine.schedules import gumbel_temperature
-from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, layer_keep, pinned, used_utterances
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, filled, layer_keep, pinned, used_utterances
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.masking import BoolArray, sample_negatives, span_mask
 from w2v2_ray.model.pretraining import PretrainOutput
@@ -173,7 +173,7 @@ class PretrainTask:
             ]
         )
         known = [output.sample_size, rows * frames, batch.waveform.numel(), sub_batches]
-        return torch.cat([on_device, torch.tensor(known, dtype=torch.float64, device=on_device.device)])
+        return torch.cat([on_device, filled(known, on_device.device)])
 
     def _masks(self, index: int) -> tuple[BoolArray, ...]:
         plan = self.plan.micro_batch(index)
