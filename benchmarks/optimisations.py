@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from w2v2_ray.bench import step
-from w2v2_ray.model import attention, dropping, layer, positional
+from w2v2_ray.model import attention, layer, positional
+from w2v2_ray.model.cpu import dropping
 from w2v2_ray.model.feature_encoder import FeatureEncoder
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from w2v2_ray.model import dropping
-from w2v2_ray.model.dropped_attention import dropped_attention
+from w2v2_ray.model.cpu import dropping
+from w2v2_ray.model.cpu.dropped_attention import dropped_attention
 
 
 def attention_mask(padding_mask: Tensor | None) -> Tensor | None:

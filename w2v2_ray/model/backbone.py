@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from w2v2_ray.model.dropping import dropout
+from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.encoder import TransformerEncoder
 from w2v2_ray.model.feature_encoder import FeatureEncoder, num_frames_tensor, padding_mask_from_lengths
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
-from w2v2_ray.model.dropping import dropout
+from w2v2_ray.model.dropout import dropout
 
 BLANK = 0
 """Index of the CTC blank (`<s>` in the reference's dictionaries)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from w2v2_ray.model.dropping import dropout
+from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.hourglass import HourglassStack
 from w2v2_ray.model.positional import PositionalConv
 from w2v2_ray.model.stack import LayerDropMode, LayerStack

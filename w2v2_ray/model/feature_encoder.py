@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from w2v2_ray.model.conv_rows import BlockWeights, ConvRow, encode_rows
+from w2v2_ray.model.cpu.conv_rows import BlockWeights, ConvRow, encode_rows
 
 ConvLayer = tuple[int, int, int]
 """(channels, kernel, stride) of one convolution."""

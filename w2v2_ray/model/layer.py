@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.attention import SelfAttention
-from w2v2_ray.model.dropping import dropout
+from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.recomputed import recomputed
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from w2v2_ray.model.block_convolution import convolve_in_blocks
+from w2v2_ray.model.cpu.block_convolution import convolve_in_blocks
 
 _WIDE_KERNEL = 32
 """From this width on transforms are faster than sums on a CPU."""

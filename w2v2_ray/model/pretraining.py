@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
 from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct
-from w2v2_ray.model.dropping import dropout
+from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.quantizer import GumbelQuantizer, QuantizerOutput
 
 ConcatDiversity = Literal["last", "each"]

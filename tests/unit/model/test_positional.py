@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from w2v2_ray.model.block_convolution import convolve_in_blocks
+from w2v2_ray.model.cpu.block_convolution import convolve_in_blocks
 from w2v2_ray.model.positional import PositionalConv
 
 

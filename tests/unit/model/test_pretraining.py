@@ -8,7 +8,7 @@ import torch
 from model_helpers import HOURGLASS, MicroBatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from w2v2_ray.model import dropping
+from w2v2_ray.model.cpu import dropping
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.feature_encoder import FeatureEncoder
 from w2v2_ray.model.pretraining import ConcatDiversity

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from w2v2_ray.model.attention import SelfAttention
-from w2v2_ray.model.dropped_attention import dropped_attention
+from w2v2_ray.model.cpu.dropped_attention import dropped_attention
 from w2v2_ray.model.layer import TransformerLayer
 
 B, T, H, D = 3, 11, 2, 4

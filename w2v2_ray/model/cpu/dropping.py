@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 _SEED_LIMIT = 2**62
@@ -20,21 +19,13 @@ _LEVELS = 2**16
 _DRAWS_A_WORD = 4
 
 
-def dropout(x: Tensor, probability: float, active: bool) -> Tensor:
-    """Set elements to zero and scale the others so that the mean stays; the identity where not active.
-
-    On a CPU and with gradients what is dropped follows from one number of torch's generator; elsewhere it is torch's
-    own dropout.
+def dropped(x: Tensor, probability: float) -> Tensor:
+    """Set elements to zero and scale the others so that the mean stays; what is dropped follows from one `draw_seed`.
 
     Args:
-        x: Anything.
-        probability: Of dropping an element; on a CPU rounded to a multiple of 2^-16.
-        active: Whether to drop at all.
+        x: Anything on the CPU.
+        probability: Of dropping an element, rounded to a multiple of 2^-16.
     """
-    if not active or probability == 0.0:
-        return x
-    if not draws_here(x):
-        return F.dropout(x, probability)
     out: Tensor = _Dropout.apply(x, probability, draw_seed())  # type: ignore[no-untyped-call]
     return out
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from w2v2_ray.model import dropping
+from w2v2_ray.model.cpu import dropping
 
 _softmax_backward = torch.ops.aten._softmax_backward_data
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from w2v2_ray.model import dropping
-from w2v2_ray.model.dropping import dropout
+from w2v2_ray.model.cpu import dropping
+from w2v2_ray.model.dropout import dropout
 
 
 def test_a_share_is_dropped_and_what_stays_is_scaled_so_that_the_mean_does():
