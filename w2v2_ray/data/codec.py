@@ -80,10 +80,11 @@ class _PcmColumn:
         count = (data.size - odd) // _PCM_DTYPE.itemsize
         self._samples = np.frombuffer(data, dtype=_PCM_DTYPE, count=count, offset=odd)
         self._samples.flags.writeable = False  # pyarrow says it may be written to, but the map would end the process
-        self._first = (bounds[:-1] - odd) // _PCM_DTYPE.itemsize
+        # A memoryview gives Python's integers, several times faster than an array gives its own.
+        self._first = ((bounds[:-1] - odd) // _PCM_DTYPE.itemsize).data
 
     def crop(self, row: int, start: int, num_samples: int) -> Samples:
-        first = int(self._first[row]) + start
+        first = self._first[row] + start
         return self._samples[first : first + num_samples]
 
 

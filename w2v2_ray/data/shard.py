@@ -157,11 +157,12 @@ class ShardReader:
         self.codec = _codec_of(metadata, name)
         self._batches = [batch for batch in batches if batch.num_rows]
         # Looked up here: for a short crop pyarrow's way to a value takes longer than copying the samples.
-        self._lengths = [batch.column("num_samples").to_numpy() for batch in self._batches]
+        lengths = [batch.column("num_samples").to_numpy() for batch in self._batches]
+        self._lengths = [column.data for column in lengths]
         try:
             self._audio = [
-                open_column(batch.column("audio"), lengths, self.codec)
-                for batch, lengths in zip(self._batches, self._lengths, strict=True)
+                open_column(batch.column("audio"), column, self.codec)
+                for batch, column in zip(self._batches, lengths, strict=True)
             ]
         except ValueError as error:
             raise DatasetError(f"{name}: is damaged: {error}; prepare the dataset again") from error

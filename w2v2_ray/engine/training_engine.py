@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from w2v2_ray.engine.deepspeed_config import deepspeed_config
 from w2v2_ray.engine.exact_sum import ExactSum
+from w2v2_ray.engine.fragments import resident_fragments
 from w2v2_ray.errors import RunFailedError, SpecError
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.optim import OptimSpec
@@ -138,8 +139,6 @@ class TrainingEngine:
 
     def _restore_precision(self, weights: dict[str, Tensor]) -> None:
         """Start the fp32 masters from the fp32 weights; DeepSpeed starts them from the rounded ones."""
-        from w2v2_ray.engine.checkpoint.fragments import resident_fragments
-
         for fragment in resident_fragments(self):
             source = weights[fragment.name].reshape(-1)[fragment.start : fragment.stop]
             fragment.weight.copy_(source)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from w2v2_ray.durable import write_text
-from w2v2_ray.engine.checkpoint import fragments
+from w2v2_ray.engine import fragments
 from w2v2_ray.engine.checkpoint.state_file import Piece, read_pieces, read_slices, verify_state_file, write_state_file
 from w2v2_ray.engine.distributed import barrier, gather_objects
 from w2v2_ray.engine.training_engine import TrainingEngine

@@ -9,16 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from w2v2_ray.engine.training_engine import TrainingEngine
+from w2v2_ray.spec.engine import EngineSpec
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's state, named as torch names it."""
+
+
+class StateHolder(Protocol):
+    """What is asked of the engine: its optimizer and parameters, as DeepSpeed left them."""
+
+    engine_spec: EngineSpec
+    zero_stage: int
+    world_rank: int
+    world_size: int
+    parameters_by_name: dict[str, torch.nn.Parameter]
+    parameter_shapes: dict[str, tuple[int, ...]]
+    frozen_weights: dict[str, Tensor]
+
+    @property
+    def optimizer(self) -> Any:
+        """DeepSpeed's wrapper around the AdamW, or that itself at ZeRO 0."""
+        ...
+
+    @property
+    def adam(self) -> torch.optim.AdamW:
+        """The AdamW that steps the masters."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,13 +76,13 @@ class Fragment:
         return moment.view(-1).narrow(0, self.offset, self.numel)
 
 
-def resident_fragments(engine: TrainingEngine) -> list[Fragment]:
+def resident_fragments(engine: StateHolder) -> list[Fragment]:
     """All trained state this rank holds: everything at ZeRO 0, its partition otherwise. Not a collective."""
     stages = {0: _whole_parameters, 1: _stage_1_and_2, 2: _stage_1_and_2, 3: _stage_3}
     return [fragment for fragment in stages[engine.zero_stage](engine) if fragment.numel > 0]
 
 
-def owned_fragments(engine: TrainingEngine) -> list[Fragment]:
+def owned_fragments(engine: StateHolder) -> list[Fragment]:
     """The trained state this rank is to save: over all ranks each element exactly once. Not a collective."""
     resident = resident_fragments(engine)
     if engine.zero_stage > 0:
@@ -73,7 +94,7 @@ def owned_fragments(engine: TrainingEngine) -> list[Fragment]:
     ]
 
 
-def owned_frozen(engine: TrainingEngine) -> list[tuple[str, int, Tensor]]:
+def owned_frozen(engine: StateHolder) -> list[tuple[str, int, Tensor]]:
     """Name, start and values of the frozen weights this rank is to save. Not a collective."""
     frozen = engine.frozen_weights
     shares = _share([weight.numel() for weight in frozen.values()], engine)
@@ -84,7 +105,7 @@ def owned_frozen(engine: TrainingEngine) -> list[tuple[str, int, Tensor]]:
     ]
 
 
-def _share(sizes: list[int], engine: TrainingEngine) -> Iterator[tuple[int, int]]:
+def _share(sizes: list[int], engine: StateHolder) -> Iterator[tuple[int, int]]:
     """This rank's range of each tensor, when the tensors laid end to end are split evenly over ranks."""
     total = sum(sizes)
     first = total * engine.world_rank // engine.world_size
@@ -95,13 +116,13 @@ def _share(sizes: list[int], engine: TrainingEngine) -> Iterator[tuple[int, int]
         begin += size
 
 
-def _whole_parameters(engine: TrainingEngine) -> Iterator[Fragment]:
+def _whole_parameters(engine: StateHolder) -> Iterator[Fragment]:
     for name, parameter in engine.parameters_by_name.items():
         if parameter.requires_grad:
             yield Fragment(name, 0, parameter, 0, parameter.numel())
 
 
-def _stage_1_and_2(engine: TrainingEngine) -> Iterator[Fragment]:
+def _stage_1_and_2(engine: StateHolder) -> Iterator[Fragment]:
     masters = _masters(engine)
     for name, parameter in engine.parameters_by_name.items():
         mapping = getattr(parameter, "_hp_mapping", None)
@@ -112,7 +133,7 @@ def _stage_1_and_2(engine: TrainingEngine) -> Iterator[Fragment]:
             )
 
 
-def _stage_3(engine: TrainingEngine) -> Iterator[Fragment]:
+def _stage_3(engine: StateHolder) -> Iterator[Fragment]:
     optimizer = engine.optimizer
     names = {id(parameter): name for name, parameter in engine.parameters_by_name.items()}
     for master, group in zip(optimizer.fp32_partitioned_groups_flat, optimizer.fp16_groups, strict=True):
@@ -127,7 +148,7 @@ def _stage_3(engine: TrainingEngine) -> Iterator[Fragment]:
             offset += size
 
 
-def _masters(engine: TrainingEngine) -> list[Tensor]:
+def _masters(engine: StateHolder) -> list[Tensor]:
     optimizer = engine.optimizer
     if engine.zero_stage == 0:
         return [parameter for group in engine.adam.param_groups for parameter in group["params"]]
@@ -138,18 +159,18 @@ def _masters(engine: TrainingEngine) -> list[Tensor]:
     return list(optimizer.single_partition_of_fp32_groups)
 
 
-def adam_step(engine: TrainingEngine) -> int:
+def adam_step(engine: StateHolder) -> int:
     """Updates that Adam has made; 0 for a fresh optimizer. Not a collective."""
     state = engine.adam.state.get(_masters(engine)[0], {})
     return int(state["step"]) if "step" in state else 0
 
 
-def has_moments(engine: TrainingEngine) -> bool:
+def has_moments(engine: StateHolder) -> bool:
     """Whether Adam's moments exist: from the first step on. Not a collective."""
     return MOMENTS[0] in engine.adam.state.get(_masters(engine)[0], {})
 
 
-def set_adam_step(engine: TrainingEngine, step: int) -> None:
+def set_adam_step(engine: StateHolder, step: int) -> None:
     """Set Adam's step counter and create the moments, zero, where there are none. Not a collective."""
     adam = engine.adam
     for master in _masters(engine):
@@ -162,7 +183,7 @@ def set_adam_step(engine: TrainingEngine, step: int) -> None:
                 state[kind] = torch.zeros_like(master, memory_format=torch.preserve_format).detach()
 
 
-def refresh_weights(engine: TrainingEngine) -> None:
+def refresh_weights(engine: StateHolder) -> None:
     """Make the weights that forward uses from the masters, as DeepSpeed's step does. Every rank calls it."""
     optimizer = engine.optimizer
     if engine.zero_stage in (1, 2):
@@ -174,7 +195,7 @@ def refresh_weights(engine: TrainingEngine) -> None:
         optimizer.checkpoint_event_epilogue()
 
 
-def load_frozen(engine: TrainingEngine, weights: dict[str, Tensor]) -> None:
+def load_frozen(engine: StateHolder, weights: dict[str, Tensor]) -> None:
     """Set frozen weights. Every rank calls it with the same values.
 
     Args:
@@ -197,7 +218,7 @@ def load_frozen(engine: TrainingEngine, weights: dict[str, Tensor]) -> None:
 _LOSS_SCALER_STATE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
-def loss_scale_state(engine: TrainingEngine) -> dict[str, float] | None:
+def loss_scale_state(engine: StateHolder) -> dict[str, float] | None:
     """State of fp16's dynamic loss scaling; None in other precisions. Not a collective."""
     if engine.engine_spec.precision != "fp16":
         return None
@@ -205,7 +226,7 @@ def loss_scale_state(engine: TrainingEngine) -> dict[str, float] | None:
     return {field: getattr(scaler, field) for field in _LOSS_SCALER_STATE}
 
 
-def set_loss_scale_state(engine: TrainingEngine, state: dict[str, float] | None) -> None:
+def set_loss_scale_state(engine: StateHolder, state: dict[str, float] | None) -> None:
     """Restore fp16's loss scaling; a state saved in another precision leaves the first scale. Not a collective."""
     if engine.engine_spec.precision == "fp16" and state is not None:
         for field in _LOSS_SCALER_STATE:
