@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.cpu.conv_rows import BlockWeights, ConvRow, encode_rows
+from w2v2_ray.model.recomputed import recomputed
 
 ConvLayer = tuple[int, int, int]
 """(channels, kernel, stride) of one convolution."""
@@ -102,7 +104,7 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 class ConvBlock(nn.Module):
-    """Conv1d -> optional norm -> GELU.
+    """Conv1d -> optional norm; the GELU after it is the encoder's, which can do it twice.
 
     Args:
         in_channels: Channels of the input.
@@ -136,15 +138,25 @@ class ConvBlock(nn.Module):
         bias = None if norm is None else norm.bias
         return BlockWeights(self.conv.weight, self.conv.bias, None if norm is None else norm.weight, bias)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None, again: Callable[[], Tensor] | None = None) -> Tensor:
         """Apply the block.
 
-        Shape: x [B, C_in, T_in], lengths [B] in frames of the output -> [B, C, T].
+        Args:
+            x: Input.
+            lengths: Valid frames of the output.
+            again: Computes x again in the backward pass, for which x is then not kept.
+
+        Shape: x [B, C_in, T_in], lengths [B] -> [B, C, T].
         """
-        x = self.conv(x)
+        # ZeRO 3 brings the weight when the convolution is called and takes it away again; the hooks would hold it.
+        if again is None or not self.conv.weight.numel():
+            y = self.conv(x)
+        else:
+            with recomputed(x, again):
+                y = self.conv(x)
         if self.norm is not None:
-            x = self.norm(x, lengths)
-        return F.gelu(x)
+            y = self.norm(y, lengths)
+        return y  # type: ignore[no-any-return]
 
 
 class FeatureEncoder(nn.Module):
@@ -225,10 +237,12 @@ class FeatureEncoder(nn.Module):
 
     def _by_modules(self, waveform: Tensor, valid: Tensor | None) -> Tensor:
         """Block after block on the whole batch: what GPUs are good at, and what can be traced."""
-        x = waveform[:, None]
-        for index, block in enumerate(self.blocks):
-            x = block(x, valid if index == 0 else None)
-        return x.transpose(1, 2)
+        blocks: list[ConvBlock] = list(self.blocks)  # type: ignore[arg-type]
+        before = blocks[0](waveform[:, None], valid)
+        for block in blocks[1:]:
+            # What GELU takes is kept for its own sake, so what it gives need not be: of all activations the largest.
+            before = block(F.gelu(before), None, partial(F.gelu, before))
+        return F.gelu(before).transpose(1, 2)
 
     def _by_rows(self, waveform: Tensor) -> bool:
         """Whether `conv_rows` computes this: on a CPU, when nothing is traced and the weights are all here.

@@ -24,11 +24,14 @@ def recomputed(tensor: Tensor, again: Callable[[], Tensor]) -> Iterator[None]:
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         yield
         return
-    place, count = tensor.data_ptr(), tensor.numel()
+    place, shape, strides = tensor.data_ptr(), tensor.shape, tensor.stride()
+    contiguous = tensor.is_contiguous()
 
     def pack(kept: Tensor) -> Tensor | torch.Size:
+        if kept.data_ptr() != place or kept.numel() != shape.numel():
+            return kept
         # A linear layer keeps a view of its input, of another shape.
-        same = kept.data_ptr() == place and kept.numel() == count and kept.is_contiguous()
+        same = (contiguous and kept.is_contiguous()) or (kept.shape == shape and kept.stride() == strides)
         return kept.shape if same else kept
 
     def unpack(kept: Tensor | torch.Size) -> Tensor:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd.graph import saved_tensors_hooks
 
+from w2v2_ray.model import feature_encoder
 from w2v2_ray.model.feature_encoder import ChannelwiseGroupNorm, FeatureEncoder, num_frames, num_frames_tensor
 
 BASE = [(512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2]
@@ -73,3 +77,28 @@ def test_convolutions_are_kaiming_normal() -> None:
 def test_an_unknown_norm_mode_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="norm_mode: 'batch'"):
         FeatureEncoder(SMALL, "batch")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["group_norm", "layer_norm"])
+def test_what_gelu_gives_is_not_kept_and_gradients_are_those_of_keeping_it(monkeypatch, mode):
+    monkeypatch.setattr(FeatureEncoder, "_by_rows", lambda self, waveform: False)
+    encoder = FeatureEncoder(BASE, mode, bias=mode == "layer_norm").double()
+    waveform = torch.randn(2, 3_000, dtype=torch.float64)
+
+    def gradients() -> tuple[list[torch.Tensor], list[int]]:
+        encoder.zero_grad()
+        sizes: dict[int, int] = {}
+        with saved_tensors_hooks(lambda t: (sizes.__setitem__(t.data_ptr(), t.numel()), t)[1], lambda t: t):
+            features = encoder(waveform)
+        features.square().sum().backward()
+        weights = {parameter.numel() for parameter in encoder.parameters()}
+        large = [size for size in sizes.values() if size not in weights]
+        return [parameter.grad.clone() for parameter in encoder.parameters()], large
+
+    again, fewer = gradients()
+    monkeypatch.setattr(feature_encoder, "recomputed", lambda tensor, again: nullcontext())
+    kept, more = gradients()
+    for one, other in zip(again, kept, strict=True):
+        assert torch.equal(one, other)
+    frames = [num_frames(3_000, BASE[: index + 1]) for index in range(len(BASE))]
+    assert sum(more) - sum(fewer) == sum(2 * 512 * count for count in frames[:-1])
