@@ -1,8 +1,11 @@
-"""What each CPU optimisation of the training step brings: Base's step with all of them, and without one at a time.
+"""What each optimisation of the training step brings: Base's step with all of them, and with one at a time otherwise.
 
-    python benchmarks/optimisations.py [--repeats 2] [--threads 1] [--variant plain]
+    python benchmarks/optimisations.py [--repeats 2] [--variant plain]
+    python benchmarks/optimisations.py --device cuda --precision bf16 --rows 40 --seconds 15 --steps 10
 
-Processor seconds and peak memory of forward and backward of 4 x 10 s in fp32, each in a fresh process, round by round.
+Time and peak memory of forward and backward, each case in a fresh process, round by round. On a CPU processor seconds
+and resident memory, with one thread; on a GPU seconds of the clock and its memory. What is tried otherwise depends on
+`--device`; `--as-device cuda` tries on the CPU what is tried on a GPU, to see that it runs.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from w2v2_ray.bench import step
-from w2v2_ray.model import attention, layer, positional
+from w2v2_ray.bench.peers import ours
+from w2v2_ray.model import attention, feature_encoder, layer, positional
 from w2v2_ray.model.cpu import dropping
+from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.feature_encoder import FeatureEncoder
 
 
@@ -53,15 +59,41 @@ def _draw_an_element() -> None:
 
 
 def _direct_positions() -> None:
-    positional._WIDE_KERNEL = 1 << 30
+    positional.transforms_pay = lambda x, kernel: False
 
 
-WITHOUT: dict[str, Callable[[], None]] = {
-    "the feature encoder by rows": _modules_convolve,
-    "attention weights computed again": _weights_kept,
-    "the feed-forward's GELU computed again": _gelu_kept,
-    "dropout from 16 bits an element": _draw_an_element,
-    "positions by blocks of transforms": _direct_positions,
+def _positions_by_transforms() -> None:
+    positional.transforms_pay = lambda x, kernel: True
+
+
+def _features_kept() -> None:
+    feature_encoder.recomputed = lambda tensor, again: nullcontext()  # type: ignore[attr-defined,assignment,return-value]
+
+
+def _compile_encoder(*, dynamic: bool) -> None:
+    def compiled(*args: Any, **options: Any) -> nn.Module:
+        model = build_pretrain_model(*args, **options)
+        model.backbone.encoder.compile(dynamic=dynamic)
+        return model
+
+    ours.build_pretrain_model = compiled  # type: ignore[attr-defined,assignment]
+
+
+OTHERWISE: dict[str, dict[str, Callable[[], None]]] = {
+    "cpu": {
+        "without the feature encoder by rows": _modules_convolve,
+        "without attention weights computed again": _weights_kept,
+        "without the feed-forward's GELU computed again": _gelu_kept,
+        "without dropout from 16 bits an element": _draw_an_element,
+        "without positions by blocks of transforms": _direct_positions,
+    },
+    "cuda": {
+        "without the feature encoder's GELU computed again": _features_kept,
+        "without the feed-forward's GELU computed again": _gelu_kept,
+        "with positions by blocks of transforms": _positions_by_transforms,
+        "with the encoder compiled for this length": partial(_compile_encoder, dynamic=False),
+        "with the encoder compiled for any length": partial(_compile_encoder, dynamic=True),
+    },
 }
 
 
@@ -71,43 +103,46 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--variant", action="append", choices=("plain", "hourglass"), help="Default: both.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--as-device", choices=("cpu", "cuda"), help="Try what is tried there. Default: --device.")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=1, help="Measured in each process, after one to warm up.")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    otherwise = OTHERWISE[asked.as_device or asked.device]
+    settings = {name: getattr(asked, name) for name in ("device", "precision", "rows", "seconds", "layers", "steps")}
     if asked.case is not None:
-        _measure_here(asked.case)
+        variant, name = asked.case.split("|")
+        if name:
+            otherwise[name]()
+        print(json.dumps(step.measure({"implementation": "w2v2-ray", "variant": variant, **settings})))
         return
-    cases = [f"{variant}|{name}" for variant in asked.variant or ("plain", "hourglass") for name in ("", *WITHOUT)]
+    cases = [f"{variant}|{name}" for variant in asked.variant or ("plain", "hourglass") for name in ("", *otherwise)]
     found: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
+    time_of, memory_of = ("cpu_s", "peak_rss_bytes") if asked.device == "cpu" else ("step_s", "peak_device_bytes")
     for _ in range(asked.repeats):
         for case in cases:
             environment = {**os.environ, "OMP_NUM_THREADS": str(asked.threads)}
-            command = [sys.executable, __file__, "--case", case]
+            command = [sys.executable, __file__, *sys.argv[1:], "--case", case]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             found[case].append(json.loads(done.stdout))
-            print(f"{case}: {found[case][-1]['cpu_s']:.1f} s", file=sys.stderr)
-    _print_table(found)
+            print(f"{case}: {found[case][-1][time_of]:.3g} s", file=sys.stderr)
+    _print_table(found, time_of, memory_of)
 
 
-def _measure_here(case: str) -> None:
-    variant, name = case.split("|")
-    if name:
-        WITHOUT[name]()
-    settings = {"implementation": "w2v2-ray", "variant": variant, "precision": "fp32", "rows": 4, "seconds": 10.0}
-    print(json.dumps(step.measure({**settings, "steps": 1})))
-
-
-def _print_table(found: dict[str, list[dict[str, float]]]) -> None:
-    print(
-        "| encoder | without | processor s a step | more than with | peak RSS GB |\n| --- | --- | ---: | ---: | ---: |"
-    )
+def _print_table(found: dict[str, list[dict[str, float]]], time_of: str, memory_of: str) -> None:
+    print(f"| encoder | case | {time_of} | against the first | {memory_of}, GB |\n| --- | --- | ---: | ---: | ---: |")
     for case, repeats in found.items():
         variant, name = case.split("|")
-        times = [one["cpu_s"] for one in repeats]
-        with_all = statistics.median(one["cpu_s"] for one in found[f"{variant}|"])
+        times = [one[time_of] for one in repeats]
+        with_all = statistics.median(one[time_of] for one in found[f"{variant}|"])
         more = f"{statistics.median(times) / with_all - 1:+.1%}" if name else ""
-        spread = f"{statistics.median(times):.1f} ({min(times):.1f}..{max(times):.1f})"
-        memory = statistics.median(one["peak_rss_bytes"] for one in repeats) / 1e9
-        print(f"| {variant} | {name or 'nothing: all are on'} | {spread} | {more} | {memory:.2f} |")
+        spread = f"{statistics.median(times):.3g} ({min(times):.3g}..{max(times):.3g})"
+        memory = statistics.median(one[memory_of] for one in repeats) / 1e9
+        print(f"| {variant} | {name or 'as it is'} | {spread} | {more} | {memory:.2f} |")
 
 
 if __name__ == "__main__":

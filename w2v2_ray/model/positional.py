@@ -14,6 +14,11 @@ _WIDE_KERNEL = 32
 """From this width on transforms are faster than sums on a CPU."""
 
 
+def transforms_pay(x: Tensor, kernel: int) -> bool:
+    """Whether to convolve by Fourier transforms: on a CPU, with a wide kernel, when nothing is traced."""
+    return x.device.type == "cpu" and kernel >= _WIDE_KERNEL and not torch.compiler.is_compiling()
+
+
 class PositionalConv(nn.Module):
     """GELU(grouped Conv1d(x)) with weight norm over the kernel axis (reference `conv_pos`, `conv_pos_groups`).
 
@@ -71,7 +76,7 @@ class PositionalConv(nn.Module):
         """
         with torch.autocast(x.device.type, enabled=False):
             x32, weight, bias = x.float(), self.effective_weight(), self.bias.float()
-            if self.kernel >= _WIDE_KERNEL and x.device.type == "cpu" and not torch.compiler.is_compiling():
+            if transforms_pay(x, self.kernel):
                 return F.gelu(convolve_in_blocks(x32, weight, self.groups) + bias).to(x.dtype)
             y = F.conv1d(x32.transpose(1, 2), weight, bias, padding=self.kernel // 2, groups=self.groups)
             # An even kernel with symmetric padding makes one frame too many.
