@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from w2v2_ray.bench import step
 from w2v2_ray.bench.peers import ours
 from w2v2_ray.model import attention, feature_encoder, layer, positional
-from w2v2_ray.model.cpu import dropping
+from w2v2_ray.model.cpu import dropping, half_products
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.feature_encoder import FeatureEncoder
 
@@ -62,6 +62,10 @@ def _direct_positions() -> None:
     positional.transforms_pay = lambda x, kernel: False
 
 
+def _bf16_in_loops() -> None:
+    half_products.has_fast_bf16 = lambda: True  # type: ignore[assignment]
+
+
 def _positions_by_transforms() -> None:
     positional.transforms_pay = lambda x, kernel: True
 
@@ -86,6 +90,7 @@ OTHERWISE: dict[str, dict[str, Callable[[], None]]] = {
         "without the feed-forward's GELU computed again": _gelu_kept,
         "without dropout from 16 bits an element": _draw_an_element,
         "without positions by blocks of transforms": _direct_positions,
+        "without bf16 multiplied in fp32": _bf16_in_loops,
     },
     "cuda": {
         "without the feature encoder's GELU computed again": _features_kept,

@@ -34,13 +34,6 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware; without, torch's loops are some 100 times slower."""
-    import torch
-
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 def _cpu() -> tuple[str, frozenset[str]]:
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()

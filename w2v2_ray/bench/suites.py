@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from w2v2_ray.bench.machine import describe_machine, has_fast_bf16
+from w2v2_ray.bench.machine import describe_machine
 from w2v2_ray.bench.report import Column, Ratio, Report
 from w2v2_ray.bench.rounds import Cell, run_rounds
 from w2v2_ray.errors import SpecError
@@ -183,8 +183,13 @@ def check_device(device: str) -> None:
 
 
 def _bf16_warning(precisions: Sequence[str], device: str, effort: Effort) -> list[str]:
+    from w2v2_ray.model.cpu.half_products import has_fast_bf16
+
     if "bf16" not in precisions or device != "cpu" or has_fast_bf16():
         return []
-    note = "this CPU has no bf16 instructions: torch's bf16 matrix products are loops, hence these figures"
+    note = (
+        "this CPU has no bf16 instructions: torch's bf16 matrix products are loops, which others compute by and ours, "
+        "which multiplies in fp32 here, does not; with such instructions figures will be others"
+    )
     effort.notify(f"warning: {note}")
     return [note]

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from w2v2_ray.model.cpu import dropping
 from w2v2_ray.model.cpu.dropped_attention import dropped_attention
+from w2v2_ray.model.cpu.half_products import to_be_widened
+from w2v2_ray.model.linear import Linear
 
 
 def attention_mask(padding_mask: Tensor | None) -> Tensor | None:
@@ -40,8 +42,8 @@ class SelfAttention(nn.Module):
             raise ValueError(f"num_heads: {num_heads} does not divide dim {dim}")
         self.num_heads = num_heads
         self.dropout = dropout
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.out_proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, use_dropout: bool = True) -> Tensor:
         """Attend.
@@ -56,10 +58,12 @@ class SelfAttention(nn.Module):
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
         dropout = self.dropout if self.training and use_dropout else 0.0
+        if to_be_widened(qkv):
+            qkv = qkv.float()
         if dropout and dropping.draws_here(x):
-            dropped: Tensor = self.out_proj(dropped_attention(qkv, mask, dropout).view(B, T, D))
+            dropped: Tensor = self.out_proj(dropped_attention(qkv, mask, dropout).view(B, T, D).to(x.dtype))
             return dropped
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        out: Tensor = self.out_proj(y.transpose(1, 2).reshape(B, T, D))
+        out: Tensor = self.out_proj(y.transpose(1, 2).reshape(B, T, D).to(x.dtype))
         return out

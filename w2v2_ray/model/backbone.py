@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.encoder import TransformerEncoder
 from w2v2_ray.model.feature_encoder import FeatureEncoder, num_frames_tensor, padding_mask_from_lengths
+from w2v2_ray.model.linear import Linear
 
 
 class BackboneOutput(NamedTuple):
@@ -69,7 +70,7 @@ class Wav2Vec2Backbone(nn.Module):
         channels = feature_encoder.out_channels
         self.feature_encoder = feature_encoder
         self.feature_norm = nn.LayerNorm(channels)
-        self.input_proj = nn.Linear(channels, dim)
+        self.input_proj = Linear(channels, dim)
         self.dropout_input = dropout_input
         self.input_masking = InputMasking(dim)
         self.encoder = encoder

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
 from w2v2_ray.model.dropout import dropout
+from w2v2_ray.model.linear import Linear
 
 BLANK = 0
 """Index of the CTC blank (`<s>` in the reference's dictionaries)."""
@@ -41,7 +42,7 @@ class Wav2Vec2CtcModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.final_dropout = final_dropout
-        self.head = nn.Linear(backbone.input_proj.out_features, vocab_size)
+        self.head = Linear(backbone.input_proj.out_features, vocab_size)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 

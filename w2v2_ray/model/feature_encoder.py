@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.cpu.conv_rows import BlockWeights, ConvRow, encode_rows
+from w2v2_ray.model.cpu.half_products import to_be_widened
 from w2v2_ray.model.recomputed import recomputed
 
 ConvLayer = tuple[int, int, int]
@@ -227,8 +228,13 @@ class FeatureEncoder(nn.Module):
         with torch.no_grad() if self.grad_mult == 0 else nullcontext():
             if self._by_rows(x):
                 blocks: list[ConvBlock] = list(self.blocks)  # type: ignore[arg-type]
+                weights = [block.weights for block in blocks]
                 first_lengths = None if valid is None else valid.tolist()
-                features = encode_rows(x, [b.row for b in blocks], [b.weights for b in blocks], first_lengths)
+                wide = to_be_widened(x)
+                if wide:
+                    weights = [one.float() for one in weights]
+                given = x.float() if wide else x
+                features = encode_rows(given, [block.row for block in blocks], weights, first_lengths).to(x.dtype)
             else:
                 features = self._by_modules(x, valid)
         if self.grad_mult not in (0, 1) and features.requires_grad:

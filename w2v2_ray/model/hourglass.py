@@ -8,6 +8,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.stack import LayerDropMode, LayerStack, check_layer_keep
 
 Resample = Literal["naive", "linear"]
@@ -47,7 +48,7 @@ class LinearShorten(nn.Module):
 
     def __init__(self, dim: int, factor: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(factor * dim, dim)
+        self.linear = Linear(factor * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: [B, U, k, D] -> [B, U, D]."""
@@ -66,7 +67,7 @@ class LinearUpsample(nn.Module):
     def __init__(self, dim: int, factor: int) -> None:
         super().__init__()
         self.factor = factor
-        self.linear = nn.Linear(dim, factor * dim)
+        self.linear = Linear(dim, factor * dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: [B, U, D] -> [B, U, k, D]."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from w2v2_ray.model.attention import SelfAttention
 from w2v2_ray.model.dropout import dropout
+from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.recomputed import recomputed
 
 
@@ -43,8 +44,8 @@ class TransformerLayer(nn.Module):
         self.activation_dropout = activation_dropout
         self.attention = SelfAttention(dim, num_heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(dim)
-        self.ffn_in = nn.Linear(dim, ffn_dim)
-        self.ffn_out = nn.Linear(ffn_dim, dim)
+        self.ffn_in = Linear(dim, ffn_dim)
+        self.ffn_out = Linear(ffn_dim, dim)
         self.ffn_norm = nn.LayerNorm(dim)
 
     def forward(

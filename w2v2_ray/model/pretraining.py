@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
 from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct
 from w2v2_ray.model.dropout import dropout
+from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.quantizer import GumbelQuantizer, QuantizerOutput
 
 ConcatDiversity = Literal["last", "each"]
@@ -80,8 +81,8 @@ class Wav2Vec2PretrainModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.quantizer = quantizer
-        self.target_proj = nn.Linear(quantizer.code_dim, final_dim)
-        self.context_proj = nn.Linear(backbone.input_proj.out_features, final_dim)
+        self.target_proj = Linear(quantizer.code_dim, final_dim)
+        self.context_proj = Linear(backbone.input_proj.out_features, final_dim)
         self.dropout_features = dropout_features
         self.logit_temperature = logit_temperature
         self.diversity_weight = diversity_weight

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from w2v2_ray.model.linear import Linear
+
 _LOG_EPS = 1e-7
 
 
@@ -75,7 +77,7 @@ class GumbelQuantizer(nn.Module):
         self.num_codebooks = num_codebooks
         self.num_entries = num_entries
         self.code_dim = code_dim
-        self.logits_proj = nn.Linear(in_dim, num_codebooks * num_entries)
+        self.logits_proj = Linear(in_dim, num_codebooks * num_entries)
         self.codebook = nn.Parameter(torch.empty(num_codebooks, num_entries, code_dim // num_codebooks))
         nn.init.normal_(self.logits_proj.weight, mean=0.0, std=1.0)
         nn.init.zeros_(self.logits_proj.bias)

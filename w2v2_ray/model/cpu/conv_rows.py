@@ -52,6 +52,11 @@ class BlockWeights:
     norm: Tensor | None
     norm_bias: Tensor | None
 
+    def float(self) -> BlockWeights:
+        """The same in fp32."""
+        parts = (self.conv, self.conv_bias, self.norm, self.norm_bias)
+        return BlockWeights(*(None if part is None else part.float() for part in parts))  # type: ignore[arg-type]
+
 
 def encode_rows(
     waveform: Tensor, blocks: Sequence[ConvRow], weights: Sequence[BlockWeights], first_lengths: Sequence[int] | None
