@@ -151,17 +151,7 @@ class TrainJob(Job):
             )
 
     def advice(self) -> Iterator[Finding]:
-        """Where the result depends a little on the number of workers, and where most processors are slow."""
-        yield from self._partition_advice()
-        if self.engine.precision == "bf16" and self.worker.gpus == 0:
-            yield Finding(
-                "engine.precision: bf16 with worker.gpus: 0 computes on processors, and those without instructions for "
-                "it (avx512_bf16 or amx_bf16 in /proc/cpuinfo) emulate it, a hundred times slower than fp32; use "
-                "precision: fp32 unless every node has them",
-                ("engine.precision", "worker.gpus"),
-            )
-
-    def _partition_advice(self) -> Iterator[Finding]:
+        """Where the result depends a little on the number of workers."""
         engine, elastic = self.engine, self.elastic
         if engine.zero_stage < 2 or elastic.min_workers == elastic.max_workers:
             return

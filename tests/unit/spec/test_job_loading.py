@@ -17,7 +17,6 @@ from w2v2_ray.spec.optim import ExpSchedule
 from w2v2_ray.spec.presets import preset_names, read_preset
 
 GOOD = "kind: pretrain\nname: x\ndata: {train: a}\n"
-WITH_GPU = GOOD + "worker: {gpus: 1}\n"
 
 
 def load(text=GOOD, *overrides):
@@ -26,7 +25,7 @@ def load(text=GOOD, *overrides):
 
 def test_a_file_is_loaded_by_its_path(tmp_path):
     path = tmp_path / "job.yaml"
-    path.write_text("\ufeff" + WITH_GPU, encoding="utf-8")
+    path.write_text("\ufeff" + GOOD, encoding="utf-8")
     loaded = load_job(path, ["updates=40000"])
     assert loaded.job.updates == 40_000
     assert loaded.source == str(path)
@@ -172,8 +171,8 @@ def test_short_forms_and_long_forms_of_datasets_mean_the_same():
 
 
 def test_too_little_audio_in_an_update_is_advised_against_with_its_place():
-    (warning,) = load_job_text(WITH_GPU + "batch: {sub_batches_per_update: 8}\n", "job.yaml").warnings
-    assert str(warning).startswith("job.yaml:5:33: batch: an update sees at most 700 s of audio")
+    (warning,) = load_job_text(GOOD + "batch: {sub_batches_per_update: 8}\n", "job.yaml").warnings
+    assert str(warning).startswith("job.yaml:4:33: batch: an update sees at most 700 s of audio")
     assert "6.66" in warning.message
 
 
@@ -205,22 +204,9 @@ def test_zero_2_and_3_are_advised_against_where_they_would_tell_the_number_of_wo
         assert "seventh digit" in warning
 
 
-@pytest.mark.parametrize(
-    ("change", "advised"),
-    [
-        ("worker: {gpus: 0}\n", True),
-        ("worker: {gpus: 0}\nengine: {precision: fp32}\n", False),
-        ("worker: {gpus: 1}\n", False),
-    ],
-)
-def test_bf16_on_processors_is_advised_against_as_most_emulate_it(change, advised):
-    warnings = [str(warning) for warning in load_job_text(GOOD + change, "job.yaml").warnings]
-    assert any("avx512_bf16" in warning and "use precision: fp32" in warning for warning in warnings) == advised
-
-
 @pytest.mark.parametrize("preset", ["base", "large", "tiny"])
 def test_presets_give_no_advice(preset):
-    assert load_job_text(WITH_GPU + f"preset: {preset}\n", "job.yaml").warnings == ()
+    assert load_job_text(GOOD + f"preset: {preset}\n", "job.yaml").warnings == ()
 
 
 def test_a_missing_file_is_named_with_its_near_miss(tmp_path):
