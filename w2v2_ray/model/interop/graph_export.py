@@ -55,7 +55,7 @@ class RecogniserGraph(nn.Module):
 class _ShapeFreeHourglass(nn.Module):
     """The Hourglass in operations that a tracer follows for any length.
 
-    The original cuts and reshapes by whether k divides the length. Strided pooling and convolution do the same
+    The original cuts and reshapes by whether k divides the length. Convolutions with stride k do the same
     shortening without asking, and picking frames by index the same upsampling.
     """
 
@@ -74,7 +74,7 @@ class _ShapeFreeHourglass(nn.Module):
         residual: Tensor = stack.pre(x, padding_mask)
         padded = F.pad(residual.masked_fill(padding_mask[..., None], 0.0).transpose(1, 2), (0, k - 1))
         valid = F.pad((~padding_mask).to(x.dtype)[:, None], (0, k - 1))
-        short_mask = F.avg_pool1d(valid, k, k)[:, 0] == 0
+        short_mask = _means(valid, k)[:, 0] == 0
         y = stack.middle(self._shorten(padded, k), short_mask)
         frames = torch.arange(residual.shape[1], device=x.device)
         out: Tensor = stack.post(self._upsample(y, frames, k) + residual, padding_mask)
@@ -84,7 +84,7 @@ class _ShapeFreeHourglass(nn.Module):
         """Shape: [B, D, T + k - 1] -> [B, U, D]."""
         shorten = self.original.shorten
         if not isinstance(shorten, LinearShorten):
-            return F.avg_pool1d(x, k, k).transpose(1, 2)
+            return _means(x, k).transpose(1, 2)
         # A linear map of k frames stacked is a convolution with stride k.
         weight = shorten.linear.weight.reshape(x.shape[1], k, -1).transpose(1, 2)
         return F.conv1d(x, weight, shorten.linear.bias, stride=k).transpose(1, 2)
@@ -99,6 +99,15 @@ class _ShapeFreeHourglass(nn.Module):
         y = F.conv_transpose1d(x.transpose(1, 2), weight, stride=k).transpose(1, 2)
         bias = upsample.linear.bias.reshape(k, -1).index_select(0, frames % k)
         return y.index_select(1, frames) + bias
+
+
+def _means(x: Tensor, k: int) -> Tensor:
+    """Mean of every k elements, as a convolution: of pooling torch 2.11 traces one for lengths k does not divide.
+
+    Shape: [B, C, T] -> [B, C, T // k].
+    """
+    channels = x.shape[1]
+    return F.conv1d(x, x.new_full((channels, 1, k), 1.0 / k), stride=k, groups=channels)
 
 
 def trace(model: LoadedModel) -> torch.export.ExportedProgram:

@@ -46,8 +46,9 @@ def test_the_graph_computes_what_the_model_computes(hourglass: dict[str, Any] | 
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11's own loading
-def test_an_exported_program_takes_any_batch_and_length(tmp_path: Path) -> None:
-    model = _recogniser(HOURGLASS)
+@pytest.mark.parametrize("hourglass", [HOURGLASS, LINEAR], ids=["naive", "linear"])
+def test_an_exported_program_takes_any_batch_and_length(tmp_path: Path, hourglass: dict[str, Any]) -> None:
+    model = _recogniser(hourglass)
     files = export_model(model, TargetFormat.TORCH_EXPORT, tmp_path / "model.pt2")
     assert json.loads(files[1].read_text()) == list(VOCABULARY)
     program, network = torch.export.load(tmp_path / "model.pt2").module(), model.build()
@@ -65,10 +66,11 @@ def test_an_exported_program_takes_any_batch_and_length(tmp_path: Path) -> None:
     not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="needs the extra [onnx]",
 )
-def test_an_onnx_model_takes_any_batch_and_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hourglass", [HOURGLASS, LINEAR], ids=["naive", "linear"])
+def test_an_onnx_model_takes_any_batch_and_length(tmp_path: Path, hourglass: dict[str, Any]) -> None:
     import onnxruntime
 
-    model = _recogniser(LINEAR)
+    model = _recogniser(hourglass)
     export_model(model, TargetFormat.ONNX, tmp_path / "model.onnx")
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.vocab.json"}
     session, network = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")), model.build()
