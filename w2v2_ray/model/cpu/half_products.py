@@ -17,6 +17,9 @@ from torch import Tensor
 @lru_cache(maxsize=1)
 def has_fast_bf16() -> bool:
     """Whether torch multiplies bf16 on this processor with its library's kernels and not in loops."""
+    # The operator exists only in builds with oneDNN.
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -18,6 +18,12 @@ def fast(request, monkeypatch):
     return request.param
 
 
+def test_a_torch_without_onednn_multiplies_in_loops(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", None)
+    assert half_products.has_fast_bf16.__wrapped__() is False
+
+
 def test_only_bf16_on_such_a_processor_is_widened(fast):
     assert half_products.to_be_widened(torch.ones(2, dtype=torch.bfloat16)) == (not fast)
     assert not half_products.to_be_widened(torch.ones(2))
