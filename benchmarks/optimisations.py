@@ -17,9 +17,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -46,8 +45,8 @@ def _weights_kept() -> None:
     attention.dropped_attention = attend  # type: ignore[attr-defined]
 
 
-def _gelu_kept() -> None:
-    layer.recomputed = lambda tensor, again: nullcontext()  # type: ignore[attr-defined,assignment,return-value]
+def _gelu_kept(module: ModuleType) -> None:
+    module.recomputed = lambda layer, x, again: layer(x)  # type: ignore[attr-defined]
 
 
 def _draw_an_element() -> None:
@@ -70,10 +69,6 @@ def _positions_by_transforms() -> None:
     positional.transforms_pay = lambda x, kernel: True
 
 
-def _features_kept() -> None:
-    feature_encoder.recomputed = lambda tensor, again: nullcontext()  # type: ignore[attr-defined,assignment,return-value]
-
-
 def _compile_encoder(*, dynamic: bool) -> None:
     def compiled(*args: Any, **options: Any) -> nn.Module:
         model = build_pretrain_model(*args, **options)
@@ -87,14 +82,14 @@ OTHERWISE: dict[str, dict[str, Callable[[], None]]] = {
     "cpu": {
         "without the feature encoder by rows": _modules_convolve,
         "without attention weights computed again": _weights_kept,
-        "without the feed-forward's GELU computed again": _gelu_kept,
+        "without the feed-forward's GELU computed again": partial(_gelu_kept, layer),
         "without dropout from 16 bits an element": _draw_an_element,
         "without positions by blocks of transforms": _direct_positions,
         "without bf16 multiplied in fp32": _bf16_in_loops,
     },
     "cuda": {
-        "without the feature encoder's GELU computed again": _features_kept,
-        "without the feed-forward's GELU computed again": _gelu_kept,
+        "without the feature encoder's GELU computed again": partial(_gelu_kept, feature_encoder),
+        "without the feed-forward's GELU computed again": partial(_gelu_kept, layer),
         "with positions by blocks of transforms": _positions_by_transforms,
         "with the encoder compiled for this length": partial(_compile_encoder, dynamic=False),
         "with the encoder compiled for any length": partial(_compile_encoder, dynamic=True),

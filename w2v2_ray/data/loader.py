@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from w2v2_ray.data.batch_plan import BatchPlan, MicroBatchPlan
 from w2v2_ray.data.buffers import BufferPool
+from w2v2_ray.data.dataset import Integers
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 
 
@@ -25,12 +26,7 @@ class AudioSource(Protocol):
         """Length of every utterance."""
         ...
 
-    def crops(
-        self,
-        indices: npt.NDArray[np.integer],
-        starts: npt.NDArray[np.integer],
-        num_samples: npt.NDArray[np.integer],
-    ) -> list[npt.NDArray[np.int16]]:
+    def crops(self, indices: Integers, starts: Integers, num_samples: Integers) -> list[npt.NDArray[np.int16]]:
         """Samples [start, start + num_samples) of each utterance."""
         ...
 

@@ -61,9 +61,9 @@ class SelfAttention(nn.Module):
         if to_be_widened(qkv):
             qkv = qkv.float()
         if dropout and dropping.draws_here(x):
-            dropped: Tensor = self.out_proj(dropped_attention(qkv, mask, dropout).view(B, T, D).to(x.dtype))
-            return dropped
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        out: Tensor = self.out_proj(y.transpose(1, 2).reshape(B, T, D).to(x.dtype))
+            y = dropped_attention(qkv, mask, dropout)
+        else:
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
+        out: Tensor = self.out_proj(y.reshape(B, T, D).to(x.dtype))
         return out

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.cpu.conv_rows import BlockWeights, ConvRow, encode_rows
-from w2v2_ray.model.cpu.half_products import to_be_widened
+from w2v2_ray.model.cpu.place import on_cpu
 from w2v2_ray.model.recomputed import recomputed
 
 ConvLayer = tuple[int, int, int]
@@ -149,15 +149,10 @@ class ConvBlock(nn.Module):
 
         Shape: x [B, C_in, T_in], lengths [B] -> [B, C, T].
         """
-        # ZeRO 3 brings the weight when the convolution is called and takes it away again; the hooks would hold it.
-        if again is None or not self.conv.weight.numel():
-            y = self.conv(x)
-        else:
-            with recomputed(x, again):
-                y = self.conv(x)
+        y = self.conv(x) if again is None else recomputed(self.conv, x, again)
         if self.norm is not None:
             y = self.norm(y, lengths)
-        return y  # type: ignore[no-any-return]
+        return y
 
 
 class FeatureEncoder(nn.Module):
@@ -228,13 +223,8 @@ class FeatureEncoder(nn.Module):
         with torch.no_grad() if self.grad_mult == 0 else nullcontext():
             if self._by_rows(x):
                 blocks: list[ConvBlock] = list(self.blocks)  # type: ignore[arg-type]
-                weights = [block.weights for block in blocks]
                 first_lengths = None if valid is None else valid.tolist()
-                wide = to_be_widened(x)
-                if wide:
-                    weights = [one.float() for one in weights]
-                given = x.float() if wide else x
-                features = encode_rows(given, [block.row for block in blocks], weights, first_lengths).to(x.dtype)
+                features = encode_rows(x, [b.row for b in blocks], [b.weights for b in blocks], first_lengths)
             else:
                 features = self._by_modules(x, valid)
         if self.grad_mult not in (0, 1) and features.requires_grad:
@@ -255,6 +245,6 @@ class FeatureEncoder(nn.Module):
 
         ZeRO 3 brings a module's weights when the module is called, and leaves nothing in their place before.
         """
-        if waveform.device.type != "cpu" or waveform.requires_grad or torch.compiler.is_compiling():
+        if waveform.requires_grad or not on_cpu(waveform):
             return False
         return all(parameter.numel() for parameter in self.parameters()) and self.num_frames(waveform.shape[1]) > 0

@@ -79,9 +79,7 @@ class TransformerLayer(nn.Module):
         drops = active and self.activation_dropout > 0
         if drops:
             hidden = dropout(hidden, self.activation_dropout, True)
-        # ZeRO 3 brings the weight when the layer is called and takes it away again; the hooks would hold it.
-        if drops or not recompute or not self.ffn_out.weight.numel():
+        if drops or not recompute:
             out: Tensor = self.ffn_out(hidden)
             return out
-        with recomputed(hidden, lambda: F.gelu(before)):
-            return self.ffn_out(hidden)  # type: ignore[no-any-return]
+        return recomputed(self.ffn_out, hidden, lambda: F.gelu(before))

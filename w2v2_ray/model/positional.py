@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.cpu.block_convolution import convolve_in_blocks
+from w2v2_ray.model.cpu.place import on_cpu
 
 _WIDE_KERNEL = 32
 """From this width on transforms are faster than sums on a CPU."""
@@ -16,7 +17,7 @@ _WIDE_KERNEL = 32
 
 def transforms_pay(x: Tensor, kernel: int) -> bool:
     """Whether to convolve by Fourier transforms: on a CPU, with a wide kernel, when nothing is traced."""
-    return x.device.type == "cpu" and kernel >= _WIDE_KERNEL and not torch.compiler.is_compiling()
+    return kernel >= _WIDE_KERNEL and on_cpu(x)
 
 
 class PositionalConv(nn.Module):

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 
-@contextmanager
-def recomputed(tensor: Tensor, again: Callable[[], Tensor]) -> Iterator[None]:
-    """Within, operations that would keep `tensor` for the backward pass have it computed again there.
+def recomputed(module: nn.Linear | nn.Conv1d, x: Tensor, again: Callable[[], Tensor]) -> Tensor:
+    """`module(x)`, for whose backward pass x is not kept but computed again.
 
     Unlike a custom function around a linear layer this leaves the layer a module that is called, which engines that
     bring its weights when it is called (ZeRO 3) depend on.
 
     Args:
-        tensor: What is not to be kept.
+        module: What would keep x.
+        x: What is not to be kept.
         again: Computes the same values from what is kept anyway; runs without gradients.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        yield
-        return
-    place, shape, strides = tensor.data_ptr(), tensor.shape, tensor.stride()
-    contiguous = tensor.is_contiguous()
+    # ZeRO 3 brings the weight when the module is called and takes it away again; the hooks would hold it.
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or not module.weight.numel():
+        plain: Tensor = module(x)
+        return plain
+    place, shape, strides = x.data_ptr(), x.shape, x.stride()
+    contiguous = x.is_contiguous()
 
     def pack(kept: Tensor) -> Tensor | torch.Size:
         if kept.data_ptr() != place or kept.numel() != shape.numel():
@@ -41,4 +41,5 @@ def recomputed(tensor: Tensor, again: Callable[[], Tensor]) -> Iterator[None]:
             return again().view(kept)
 
     with saved_tensors_hooks(pack, unpack):
-        yield
+        out: Tensor = module(x)
+    return out

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -96,7 +94,7 @@ def test_what_gelu_gives_is_not_kept_and_gradients_are_those_of_keeping_it(monke
         return [parameter.grad.clone() for parameter in encoder.parameters()], large
 
     again, fewer = gradients()
-    monkeypatch.setattr(feature_encoder, "recomputed", lambda tensor, again: nullcontext())
+    monkeypatch.setattr(feature_encoder, "recomputed", lambda module, x, again: module(x))
     kept, more = gradients()
     for one, other in zip(again, kept, strict=True):
         assert torch.equal(one, other)

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from w2v2_ray.model.cpu.half_products import to_be_widened
+
 _gelu_backward = torch.ops.aten.gelu_backward
 _layer_norm = torch.ops.aten.native_layer_norm
 _layer_norm_backward = torch.ops.aten.native_layer_norm_backward
@@ -72,6 +74,9 @@ def encode_rows(
 
     Shape: waveform [B, S] -> [B, T, C].
     """
+    if to_be_widened(waveform):
+        wide = [one.float() for one in weights]
+        return encode_rows(waveform.float(), blocks, wide, first_lengths).to(waveform.dtype)
     flat = [tensor for w in weights for tensor in (w.conv, w.conv_bias, w.norm, w.norm_bias)]
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in flat):
         out: Tensor = _EncodeRows.apply(waveform, blocks, first_lengths, *flat)  # type: ignore[no-untyped-call]

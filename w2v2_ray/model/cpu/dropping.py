@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from w2v2_ray.model.cpu.place import on_cpu
+
 _SEED_LIMIT = 2**62
 _LEVELS = 2**16
 _DRAWS_A_WORD = 4
@@ -60,7 +62,7 @@ def scale(probability: float) -> float:
 
 def draws_here(x: Tensor) -> bool:
     """Whether this module draws for x: on a CPU, in training and when nothing is traced."""
-    return x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return torch.is_grad_enabled() and on_cpu(x)
 
 
 def _dropped_levels(probability: float) -> int:

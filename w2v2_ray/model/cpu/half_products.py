@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from w2v2_ray.model.cpu.place import on_cpu
+
 
 @lru_cache(maxsize=1)
 def has_fast_bf16() -> bool:
@@ -25,9 +27,7 @@ def has_fast_bf16() -> bool:
 
 def to_be_widened(x: Tensor) -> bool:
     """Whether what multiplies x should make it fp32 first: bf16 on a CPU without fast bf16, when nothing is traced."""
-    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return not has_fast_bf16()
+    return x.dtype == torch.bfloat16 and on_cpu(x) and not has_fast_bf16()
 
 
 def wide_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
