@@ -93,6 +93,7 @@ def transcribe(
             f"--format {output_format.value}: one file for each of {len(sources)} inputs; give --out FOLDER"
         )
     decoder = Decoding(lm, lexicon, beam, lm_weight, word_score).decoder(recogniser.vocabulary)
+    print_notes(decoder.notes)
     failures: list[Failure] = []
     writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
     with progress_bar("transcribing", "files") as progress:

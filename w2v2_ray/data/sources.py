@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,7 +176,19 @@ def _letters(path: Path, count: int) -> list[str | None]:
     lines = [line for _, line in _lines(path, keep_blank=True)]
     if len(lines) != count:
         raise DatasetError(f"{path}: has {len(lines)} transcripts for the {count} files of the .tsv beside it")
-    return [" ".join("".join(line.split()).replace("|", " ").split()) for line in lines]
+    tokens = [line.split() for line in lines]
+    if any(_is_unit(token) for line in tokens for token in line):
+        # Phones or words: what stands apart stays apart.
+        return [" ".join(token for token in line if token != "|") for line in tokens]
+    return [" ".join("".join(line).replace("|", " ").split()) for line in tokens]
+
+
+def _is_unit(token: str) -> bool:
+    """Whether a token is more than a letter, so that its file is none of letters."""
+    if token.startswith("<") and token.endswith(">"):
+        return False
+    composed = unicodedata.normalize("NFC", token)
+    return sum(not unicodedata.combining(character) for character in composed) > 1 and "|" not in token
 
 
 def _jsonl(path: Path) -> Iterator[SourceItem]:

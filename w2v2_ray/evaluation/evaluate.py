@@ -109,7 +109,7 @@ def evaluate_model(
         scores=score(scored),
         timings=tuple(timings),
         workers=workers,
-        notes=recogniser.notes,
+        notes=(*recogniser.notes, *decoder.notes),
     )
 
 
