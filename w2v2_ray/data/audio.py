@@ -8,22 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from w2v2_ray.data.audio_file import AudioFile, Frames, open_audio
+from w2v2_ray.data.audio_file import AudioFile, open_audio
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.resampling import resample
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.signal import (
-    INT16_SCALE,
-    MEAN,
-    ChannelMix,
-    Mono,
-    SignalLimits,
-    SignalNote,
-    check_finite,
-    choose_mix,
-    judge,
-)
+from w2v2_ray.data.signal import INT16_SCALE, Mono, SignalLimits, SignalNote, judge, mix_down
 
 _PROMISE_SLACK = 0.02  # of a manifest's length: durations in manifests are rounded
 _PROMISE_SLACK_S = 0.1
@@ -120,35 +110,17 @@ def judge_speech(
         frames = file.read(start, wanted)
         if not len(frames):
             raise reject(RejectReason.EMPTY, "no samples")
-        mix = mix_of(frames)
-        notes: tuple[SignalNote, ...] = (SignalNote.ONE_CHANNEL,) if mix is not MEAN else ()
+        mixed = mix_down(frames)
+        notes: tuple[SignalNote, ...] = ()
         # Too short audio is called that, whatever it sounds like.
         if signal is not None and not _is_too_short(-(-len(frames) * SAMPLE_RATE // rate_hz), limits):
-            notes += judge(frames if mix.channel is None else frames[:, [mix.channel]], file.subtype, signal)
-        samples = to_int16(mono_of(frames, mix), rate_hz)
+            notes = judge(mixed, file.subtype, signal)
+        samples = to_int16(mixed.mono, rate_hz)
     if limits is not None and _is_too_short(len(samples), limits):
         raise reject(
             RejectReason.TOO_SHORT, f"{len(samples) / SAMPLE_RATE:.3f} s, the limit is {limits.min_s:g} s (--min-s)"
         )
     return Speech(samples, notes)
-
-
-def mix_of(frames: Frames) -> ChannelMix:
-    """How decoded frames become one channel.
-
-    Raises:
-        AudioError: Some are no numbers.
-    """
-    if frames.dtype == np.int16:
-        return MEAN
-    waves = np.asarray(frames, np.float32)
-    check_finite(waves)
-    return choose_mix(waves)
-
-
-def mono_of(frames: Frames, mix: ChannelMix) -> Mono:
-    """One channel of decoded frames [S, channels]."""
-    return frames[:, 0] if frames.dtype == np.int16 else mix(np.asarray(frames, np.float32))
 
 
 def to_int16(mono: Mono, rate_hz: int) -> Samples:

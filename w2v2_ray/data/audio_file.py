@@ -6,17 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from w2v2_ray.data.containers.look import look, look_at_mpeg, what_it_is
 from w2v2_ray.data.containers.promise import Promise
-from w2v2_ray.data.containers.splice import SplicedFile
+from w2v2_ray.data.containers.splice import spliced
 from w2v2_ray.data.rejection import RejectReason, reject
-
-Frames = npt.NDArray[np.int16] | npt.NDArray[np.float32]
-"""Decoded audio [S, channels]: int16 where the file holds just that, so that nothing is rounded; else float32."""
+from w2v2_ray.data.signal import Frames
 
 _RATES_HZ = (1_000, 384_000)
 _MAX_CHANNELS = 64
@@ -66,6 +62,7 @@ class AudioFile:
         self._path = path
         self._promise = promise
         self._position = 0
+        self._is_spent = False  # the decoder went on behind the end
         self._end_is_known = not promise.decode_on
         self._file = self._opened()
         self.rate_hz: int = self._file.samplerate
@@ -91,6 +88,8 @@ class AudioFile:
         """
         count = max(0, min(count, self.frames - start))
         try:
+            if self._is_spent:
+                self._restart()
             if start != self._position:
                 self._seek(start)
             frames: Frames = self._file.read(count, dtype="int16" if self.is_exact else "float32", always_2d=True)
@@ -116,11 +115,11 @@ class AudioFile:
 
     def _opened(self) -> soundfile.SoundFile:
         parts = self._promise.parts
-        return _StraightFile(self._path if parts is None else SplicedFile(self._path, parts))
+        return _StraightFile(self._path if parts is None else spliced(self._path, parts))
 
     def _restart(self) -> None:
         self._file.close()
-        self._file, self._position = self._opened(), 0
+        self._file, self._position, self._is_spent = self._opened(), 0, False
 
     def _seek(self, start: int) -> None:
         """Go to a frame; where the codec cannot, by decoding all that lies before it."""
@@ -202,7 +201,7 @@ class AudioFile:
                 RejectReason.WRONG_HEADER,
                 f"the header says {self._seconds(self.frames)}, the file has {self._seconds(self.frames + more)}",
             )
-        self._restart()
+        self._is_spent = True
 
     def _seconds(self, frames: float) -> str:
         return f"{frames / self.rate_hz:.3f} s"

@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from w2v2_ray.data.rejection import RejectReason, reject
 
+Frames = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+"""Decoded audio [S, channels]: int16 where the file holds just that, so that nothing is rounded; else float32."""
 Mono = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 """Samples [S]: int16, or float32 with full scale at 1."""
+Wave = npt.NDArray[np.float32]
 
 INT16_SCALE = 32768.0
 _FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ULAW": 32124 / INT16_SCALE, "ALAW": 32256 / INT16_SCALE}
@@ -26,6 +29,8 @@ _RUN = 3  # samples at the limit one after the other are clipped; a single one i
 _NOTED_CLIPPED = 1e-4
 _NOTED_OFFSET = 0.02
 _CANCELLED = 0.25
+_ONES = np.ones(256, np.float32)
+_HUGE = 1e9  # squares of more would leave the range of float32
 
 
 class SignalNote(StrEnum):
@@ -55,104 +60,140 @@ class SignalLimits:
 
 
 @dataclass(frozen=True)
-class ChannelMix:
-    """How channels become one.
+class Channel:
+    """One channel and its figures.
 
-    Args:
-        channel: The one taken; None for their mean.
+    Attributes:
+        wave: Its samples [S], contiguous; int16 ones have full scale at 32768.
+        peak: The largest of them, whatever its sign.
+        mean: Of them, the offset.
+        mean_square: Of them.
+        power: Mean square without the offset.
     """
 
-    channel: int | None = None
+    wave: Mono
+    peak: float
+    mean: float
+    mean_square: float
+    power: float
 
-    def __call__(self, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Mix frames [S, channels] to [S]."""
-        if self.channel is not None:
-            return frames[:, self.channel]
-        if frames.shape[1] == 1:
-            return frames[:, 0]
-        mean: npt.NDArray[np.float32] = frames.mean(axis=1, dtype=np.float32)
-        return mean
+    @staticmethod
+    def of(wave: Mono) -> Channel:
+        """Measure a channel.
+
+        Raises:
+            AudioError: Some samples are no numbers.
+        """
+        scale = INT16_SCALE if wave.dtype == np.int16 else 1.0
+        peak = max(-float(wave.min()), float(wave.max())) / scale
+        if not math.isfinite(peak):
+            raise reject(RejectReason.NOT_FINITE, f"{int((~np.isfinite(wave)).sum())} samples are NaN or infinite")
+        if peak > _HUGE:
+            return Channel(wave, peak, 0.0, math.inf, math.inf)
+        real = np.asarray(wave, np.float32)
+        mean, mean_square = _mean(real) / scale, float(np.dot(real, real)) / len(real) / scale**2
+        power = mean_square - mean * mean
+        if power < mean_square / 2:  # the difference of two large numbers is not to be trusted
+            centred = real - np.float32(mean * scale)
+            power = float(np.dot(centred, centred)) / len(real) / scale**2
+        return Channel(wave, peak, mean, mean_square, power)
 
 
-MEAN = ChannelMix()
+@dataclass(frozen=True)
+class Mixed:
+    """Channels that became one.
+
+    Attributes:
+        mono: The one.
+        channel: Which was taken; None for their mean.
+        used: Those that are heard in it.
+    """
+
+    mono: Mono
+    channel: int | None
+    used: tuple[Channel, ...]
 
 
-def choose_mix(frames: npt.NDArray[np.float32]) -> ChannelMix:
+def mix_down(frames: Frames) -> Mixed:
     """The mean of the channels, unless it loses what the loudest of them has.
 
-    Independent channels lose 3 dB in the mean of two, and a silent one 6 dB; channels of opposite phase lose all.
+    Independent channels lose 3 dB in the mean of two, and a silent one costs 6 dB; channels of opposite phase lose all.
 
     Shape:
-        frames [S, channels]
+        frames [S, channels], at least one
+
+    Raises:
+        AudioError: Some samples are no numbers.
     """
-    channels = frames.shape[1]
-    if channels == 1 or not len(frames):
-        return MEAN
-    power = np.array([_power(frames[:, channel]) for channel in range(channels)])
-    loudest = int(power.argmax())
-    # One recorder's silent channel stays mixed in, as it always was: it costs level alone.
-    if _power(MEAN(frames)) >= _CANCELLED / channels * power[loudest]:
-        return MEAN
-    return ChannelMix(loudest)
+    if frames.dtype == np.int16:
+        return Mixed(frames[:, 0], None, (Channel.of(frames[:, 0]),))
+    channels = tuple(Channel.of(wave) for wave in np.ascontiguousarray(frames.T))
+    mean = take(frames, None)
+    if len(channels) == 1:
+        return Mixed(mean, None, channels)
+    loudest = max(range(len(channels)), key=lambda number: channels[number].power)
+    if Channel.of(mean).power >= _CANCELLED / len(channels) * channels[loudest].power:
+        return Mixed(mean, None, channels)
+    return Mixed(take(frames, loudest), loudest, (channels[loudest],))
 
 
-def check_finite(frames: npt.NDArray[np.float32]) -> None:
-    """Raise if samples are no numbers."""
-    if not np.isfinite(frames).all():
-        raise reject(RejectReason.NOT_FINITE, f"{int((~np.isfinite(frames)).sum())} samples are NaN or infinite")
+def take(frames: Frames, channel: int | None) -> Mono:
+    """One channel [S] of frames [S, channels], or the mean of all."""
+    if frames.dtype == np.int16 or frames.shape[1] == 1:
+        return frames[:, 0]
+    if channel is not None:
+        return frames[:, channel]
+    with np.errstate(over="ignore"):
+        mean: Wave = frames.mean(axis=1, dtype=np.float32)
+    return mean
 
 
-def judge(
-    frames: npt.NDArray[np.int16] | npt.NDArray[np.float32], subtype: str, limits: SignalLimits
-) -> tuple[SignalNote, ...]:
+def judge(mixed: Mixed, subtype: str, limits: SignalLimits) -> tuple[SignalNote, ...]:
     """What is odd about audio that is kept.
 
     Args:
-        frames: Decoded audio, only those channels that are used.
+        mixed: The audio.
         subtype: libsndfile's name of the encoding.
         limits: What is kept.
-
-    Shape:
-        frames [S, channels]
 
     Raises:
         AudioError: It is out of range, saturated or silent.
     """
-    waves = frames.astype(np.float32) / np.float32(INT16_SCALE) if frames.dtype == np.int16 else frames
-    peak = float(max(-waves.min(), waves.max()))
+    peak = max(channel.peak for channel in mixed.used)
     if peak > limits.max_peak:
         raise reject(
             RejectReason.OUT_OF_RANGE,
             f"the largest sample is {peak:g} where full scale is 1, the limit is {limits.max_peak:g} (--max-peak); "
             "floating-point audio on the scale of integers?",
         )
-    level = level_dbfs(waves)
+    level = decibels(max(channel.power for channel in mixed.used))
     if level < limits.min_level_dbfs:
         raise reject(
             RejectReason.SILENT,
             f"its level is {level:.1f} dBFS, the limit is {limits.min_level_dbfs:g} (--min-level-dbfs)",
         )
     full = _FULL_SCALE.get(subtype, _INT16_FULL_SCALE if subtype.startswith(_EXACT) else _LOSSY_FULL_SCALE)
-    columns = [waves[:, channel] for channel in range(waves.shape[1])]
-    clipped = max(clipped_fraction(column, full) for column in columns)
-    flat = max(clipped, max(_flat_fraction(column) for column in columns))
-    if flat > limits.max_clipped:
+    clipped = max(_at_limit(channel, full) for channel in mixed.used)
+    flat = max(_flat_top(channel, limits.max_clipped) for channel in mixed.used)
+    if max(clipped, flat) > limits.max_clipped:
         raise reject(
             RejectReason.SATURATED,
-            f"{flat:.1%} of its samples are clipped, the limit is {limits.max_clipped:.1%} (--max-clipped)",
+            f"{max(clipped, flat):.1%} of its samples are clipped, the limit is {limits.max_clipped:.1%} "
+            "(--max-clipped)",
         )
     notes = []
+    if mixed.channel is not None:
+        notes.append(SignalNote.ONE_CHANNEL)
     if clipped > _NOTED_CLIPPED or peak > 1 + 1 / INT16_SCALE:
         notes.append(SignalNote.CLIPPED)
-    if float(np.abs(waves.mean(axis=0)).max()) > _NOTED_OFFSET:
+    if max(abs(channel.mean) for channel in mixed.used) > _NOTED_OFFSET:
         notes.append(SignalNote.OFFSET)
     return tuple(notes)
 
 
-def level_dbfs(waves: npt.NDArray[np.float32]) -> float:
-    """Level of the loudest channel: RMS without the offset in dB below full scale; -inf for digital silence."""
-    columns = waves.reshape(len(waves), -1)
-    return decibels(max((_power(columns[:, index]) for index in range(columns.shape[1])), default=0.0))
+def clipped_fraction(channel: Channel) -> float:
+    """Fraction of a channel's samples that are at the full scale of int16, several in a row."""
+    return _at_limit(channel, _INT16_FULL_SCALE)
 
 
 def decibels(power: float) -> float:
@@ -160,21 +201,30 @@ def decibels(power: float) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
-def clipped_fraction(wave: npt.NDArray[np.float32], full_scale: float = _INT16_FULL_SCALE) -> float:
-    """Fraction of samples that are at full scale, several in a row.
-
-    Shape:
-        wave [S]
-    """
-    if not len(wave) or max(-float(wave.min()), float(wave.max())) < full_scale:
+def _at_limit(channel: Channel, limit: float) -> float:
+    """Fraction of samples that reach a limit, several in a row."""
+    if channel.peak < limit:
         return 0.0
-    return _in_runs(np.abs(wave) >= full_scale)
+    at_limit = limit * (INT16_SCALE if channel.wave.dtype == np.int16 else 1.0)
+    return _in_runs((channel.wave >= at_limit) | (channel.wave <= -at_limit))
 
 
-def _flat_fraction(wave: npt.NDArray[np.float32]) -> float:
-    """Fraction at the audio's own peak, several in a row: it was clipped, and then made quieter."""
-    peak = max(-float(wave.min()), float(wave.max()))
-    return _in_runs(np.abs(wave) >= _FLAT_TOP * peak) if peak >= _FLAT_TOP_PEAK else 0.0
+def _flat_top(channel: Channel, max_clipped: float) -> float:
+    """Fraction at the audio's own peak, several in a row: it was clipped, and then made quieter.
+
+    0 where it cannot be above the limit: so many samples at the peak would have more power.
+    """
+    limit = _FLAT_TOP * channel.peak
+    if channel.peak < _FLAT_TOP_PEAK or channel.mean_square < max_clipped * limit * limit:
+        return 0.0
+    return _at_limit(channel, limit)
+
+
+def _mean(wave: Wave) -> float:
+    """The mean, faster than numpy's own."""
+    whole = len(wave) // len(_ONES) * len(_ONES)
+    sums = wave[:whole].reshape(-1, len(_ONES)) @ _ONES
+    return float(sums.sum(dtype=np.float64) + wave[whole:].sum(dtype=np.float64)) / len(wave)
 
 
 def _in_runs(at_limit: npt.NDArray[np.bool_]) -> float:
@@ -186,11 +236,3 @@ def _in_runs(at_limit: npt.NDArray[np.bool_]) -> float:
     for shift in range(_RUN):
         in_run[shift : shift + len(inner)] |= inner
     return float(np.count_nonzero(in_run)) / len(at_limit)
-
-
-def _power(wave: npt.NDArray[np.float32]) -> float:
-    """Mean square without the offset."""
-    if not len(wave):
-        return 0.0
-    centred = np.ascontiguousarray(wave) - wave.mean(dtype=np.float64).astype(np.float32)
-    return float(np.dot(centred, centred)) / len(centred)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from w2v2_ray.data.audio import mix_of, mono_of, to_int16
+from w2v2_ray.data.audio import to_int16
 from w2v2_ray.data.audio_file import AudioFile, open_audio
 from w2v2_ray.data.codec import Samples
+from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.signal import MEAN, ChannelMix, Mono, level_dbfs
+from w2v2_ray.data.signal import Mono, decibels, mix_down, take
 
 _PROBE_S = 60  # as long as what ingest keeps, so that both mix channels the same
 _HEARD_DBFS = -75.0
@@ -32,7 +33,7 @@ class SpeechFile:
         self._rate_hz: int = file.rate_hz
         self._kept_from = 0
         self._kept: Mono | None = None
-        self._mix = self._probe() if file.channels > 1 else MEAN
+        self._channel = self._probe() if file.channels > 1 else None
         self.num_samples = -(-file.frames * SAMPLE_RATE // self._rate_hz)
 
     def read(self, start: int, count: int) -> Samples:
@@ -69,21 +70,23 @@ class SpeechFile:
         return frames
 
     def _decoded(self, first: int, last: int) -> Mono:
-        frames = self._file.read(first, last - first)
-        mix_of(frames)
-        return mono_of(frames, self._mix)
+        mono = take(self._file.read(first, last - first), self._channel)
+        if mono.dtype != np.int16 and not np.isfinite(mono).all():
+            raise reject(RejectReason.NOT_FINITE, f"{int((~np.isfinite(mono)).sum())} samples are NaN or infinite")
+        return mono
 
-    def _probe(self) -> ChannelMix:
-        """How to mix the whole file, from its first piece in which something is heard; that piece is kept."""
+    def _probe(self) -> int | None:
+        """The channel to take, told from the first minute in which something is heard; that minute is kept."""
         step = _PROBE_S * self._rate_hz
         for start in range(0, self._file.frames, step):
             frames = self._file.read(start, step)
-            mix = mix_of(frames)
-            if level_dbfs(np.asarray(frames, np.float32)) >= _HEARD_DBFS:
-                if start == 0:
-                    self._kept = mono_of(frames, mix)
-                return mix
-        return MEAN
+            if not len(frames):
+                break
+            mixed = mix_down(frames)
+            if decibels(max(channel.power for channel in mixed.used)) >= _HEARD_DBFS:
+                self._kept_from, self._kept = start, mixed.mono
+                return mixed.channel
+        return None
 
 
 @contextmanager

@@ -14,6 +14,18 @@ Content = mmap.mmap | bytes
 """The bytes of a whole file."""
 
 
+_SMALL_BYTES = 16 * 2**20
+
+
+def spliced(path: Path, parts: Parts) -> io.RawIOBase | io.BytesIO:
+    """A file of which some bytes are others: in memory where it is small, which decoders read faster."""
+    whole = SplicedFile(path, parts)
+    if whole.size > _SMALL_BYTES:
+        return whole
+    with whole:
+        return io.BytesIO(whole.read(whole.size))
+
+
 class SplicedFile(io.RawIOBase):
     """Byte strings and spans of one file, read one after the other.
 
@@ -23,12 +35,16 @@ class SplicedFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path, parts: Parts) -> None:
-        self.name = str(path)
         self._file = path.open("rb")
         self._parts = parts
         sizes = (len(part) if isinstance(part, bytes) else part[1] for part in parts)
         self._starts = list(accumulate(sizes, initial=0))
         self._position = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return self._starts[-1]
 
     def readable(self) -> bool:
         """True."""
