@@ -160,12 +160,7 @@ def judge(mixed: Mixed, subtype: str, limits: SignalLimits) -> tuple[SignalNote,
         AudioError: It is out of range, saturated or silent.
     """
     peak = max(channel.peak for channel in mixed.used)
-    if peak > limits.max_peak:
-        raise reject(
-            RejectReason.OUT_OF_RANGE,
-            f"the largest sample is {peak:g} where full scale is 1, the limit is {limits.max_peak:g} (--max-peak); "
-            "floating-point audio on the scale of integers?",
-        )
+    check_peak(peak, limits.max_peak, " (--max-peak)")
     level = decibels(max(channel.power for channel in mixed.used))
     if level < limits.min_level_dbfs:
         raise reject(
@@ -189,6 +184,16 @@ def judge(mixed: Mixed, subtype: str, limits: SignalLimits) -> tuple[SignalNote,
     if max(abs(channel.mean) for channel in mixed.used) > _NOTED_OFFSET:
         notes.append(SignalNote.OFFSET)
     return tuple(notes)
+
+
+def check_peak(peak: float, max_peak: float, option: str = "") -> None:
+    """Raise if audio goes far beyond full scale, where it would be clipped beyond recognition."""
+    if peak > max_peak:
+        raise reject(
+            RejectReason.OUT_OF_RANGE,
+            f"the largest sample is {peak:g} where full scale is 1, the limit is {max_peak:g}{option}; "
+            "floating-point audio on the scale of integers?",
+        )
 
 
 def clipped_fraction(channel: Channel) -> float:

@@ -13,12 +13,11 @@ import numpy as np
 from w2v2_ray.data.audio import to_int16
 from w2v2_ray.data.audio_file import AudioFile, open_audio
 from w2v2_ray.data.codec import Samples
-from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.signal import Mono, decibels, mix_down, take
+from w2v2_ray.data.signal import Channel, Mono, SignalLimits, check_peak, decibels, mix_down, take
 
 _PROBE_S = 60  # as long as what ingest keeps, so that both mix channels the same
-_HEARD_DBFS = -75.0
+_LIMITS = SignalLimits()
 
 
 class SpeechFile:
@@ -71,8 +70,8 @@ class SpeechFile:
 
     def _decoded(self, first: int, last: int) -> Mono:
         mono = take(self._file.read(first, last - first), self._channel)
-        if mono.dtype != np.int16 and not np.isfinite(mono).all():
-            raise reject(RejectReason.NOT_FINITE, f"{int((~np.isfinite(mono)).sum())} samples are NaN or infinite")
+        if len(mono) and mono.dtype != np.int16:
+            check_peak(Channel.of(np.ascontiguousarray(mono, np.float32)).peak, _LIMITS.max_peak)
         return mono
 
     def _probe(self) -> int | None:
@@ -83,7 +82,8 @@ class SpeechFile:
             if not len(frames):
                 break
             mixed = mix_down(frames)
-            if decibels(max(channel.power for channel in mixed.used)) >= _HEARD_DBFS:
+            check_peak(max(channel.peak for channel in mixed.used), _LIMITS.max_peak)
+            if decibels(max(channel.power for channel in mixed.used)) >= _LIMITS.min_level_dbfs:
                 self._kept_from, self._kept = start, mixed.mono
                 return mixed.channel
         return None
