@@ -49,7 +49,7 @@ def prepare(
     ] = 2.0,
     max_clipped: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Audio with a larger fraction of clipped samples is rejected.")
-    ] = 0.05,
+    ] = 0.02,
     min_level_dbfs: Annotated[
         float, typer.Option(max=0.0, help="Audio of a lower level (RMS) is rejected as silent, dB below full scale.")
     ] = -75.0,

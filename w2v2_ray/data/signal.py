@@ -21,9 +21,10 @@ INT16_SCALE = 32768.0
 _FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ULAW": 32124 / INT16_SCALE, "ALAW": 32256 / INT16_SCALE}
 """The largest sample of an encoding where that is below that of int16."""
 _INT16_FULL_SCALE = 32767 / INT16_SCALE
-_LOSSY_FULL_SCALE = 0.998  # coding blurs what was clipped
+_LOSSY_FULL_SCALE = 0.95  # coding blurs what was clipped
+_OVERSHOOT = 2.0  # of what was clipped before a lossy codec
 _EXACT = ("PCM_", "FLOAT", "DOUBLE")
-_FLAT_TOP = 0.9995  # of its own peak; 2 % of a slow tone lie there
+_FLAT_TOP = 0.9998  # of its own peak; 1.3 % of a slow tone lie there
 _FLAT_TOP_PEAK = 0.1
 _RUN = 3  # samples at the limit one after the other are clipped; a single one is just the loudest
 _NOTED_CLIPPED = 1e-4
@@ -50,12 +51,13 @@ class SignalLimits:
 
     Args:
         max_peak: Largest sample, in full scales: what is beyond 1 is clipped, what is far beyond has another scale.
+            Behind lossy codecs twice as much.
         max_clipped: Fraction of samples that may be clipped.
         min_level_dbfs: Least level (RMS without the offset, full scale 0 dB).
     """
 
     max_peak: float = 2.0
-    max_clipped: float = 0.05
+    max_clipped: float = 0.02
     min_level_dbfs: float = -75.0
 
 
@@ -128,10 +130,12 @@ def mix_down(frames: Frames) -> Mixed:
     if frames.dtype == np.int16:
         return Mixed(frames[:, 0], None, (Channel.of(frames[:, 0]),))
     channels = tuple(Channel.of(wave) for wave in np.ascontiguousarray(frames.T))
-    mean = take(frames, None)
     if len(channels) == 1:
-        return Mixed(mean, None, channels)
+        return Mixed(frames[:, 0], None, channels)
     loudest = max(range(len(channels)), key=lambda number: channels[number].power)
+    if channels[loudest].peak > _HUGE:  # their sum may be beyond float32
+        return Mixed(take(frames, loudest), loudest, channels)
+    mean = take(frames, None)
     if Channel.of(mean).power >= _CANCELLED / len(channels) * channels[loudest].power:
         return Mixed(mean, None, channels)
     return Mixed(take(frames, loudest), loudest, (channels[loudest],))
@@ -143,8 +147,7 @@ def take(frames: Frames, channel: int | None) -> Mono:
         return frames[:, 0]
     if channel is not None:
         return frames[:, channel]
-    with np.errstate(over="ignore"):
-        mean: Wave = frames.mean(axis=1, dtype=np.float32)
+    mean: Wave = frames.mean(axis=1, dtype=np.float32)
     return mean
 
 
@@ -160,14 +163,15 @@ def judge(mixed: Mixed, subtype: str, limits: SignalLimits) -> tuple[SignalNote,
         AudioError: It is out of range, saturated or silent.
     """
     peak = max(channel.peak for channel in mixed.used)
-    check_peak(peak, limits.max_peak, " (--max-peak)")
+    is_exact = subtype.startswith(_EXACT)
+    check_peak(peak, limits.max_peak * (1 if is_exact or subtype in _FULL_SCALE else _OVERSHOOT), " (--max-peak)")
     level = decibels(max(channel.power for channel in mixed.used))
     if level < limits.min_level_dbfs:
         raise reject(
             RejectReason.SILENT,
             f"its level is {level:.1f} dBFS, the limit is {limits.min_level_dbfs:g} (--min-level-dbfs)",
         )
-    full = _FULL_SCALE.get(subtype, _INT16_FULL_SCALE if subtype.startswith(_EXACT) else _LOSSY_FULL_SCALE)
+    full = _FULL_SCALE.get(subtype, _INT16_FULL_SCALE if is_exact else _LOSSY_FULL_SCALE)
     clipped = max(_at_limit(channel, full) for channel in mixed.used)
     flat = max(_flat_top(channel, limits.max_clipped) for channel in mixed.used)
     if max(clipped, flat) > limits.max_clipped:

@@ -18,6 +18,7 @@ from w2v2_ray.data.signal import Channel, Mono, SignalLimits, check_peak, decibe
 
 _PROBE_S = 60  # as long as what ingest keeps, so that both mix channels the same
 _LIMITS = SignalLimits()
+_MAX_PEAK = 2 * _LIMITS.max_peak  # no file that ingest keeps is refused
 
 
 class SpeechFile:
@@ -71,7 +72,7 @@ class SpeechFile:
     def _decoded(self, first: int, last: int) -> Mono:
         mono = take(self._file.read(first, last - first), self._channel)
         if len(mono) and mono.dtype != np.int16:
-            check_peak(Channel.of(np.ascontiguousarray(mono, np.float32)).peak, _LIMITS.max_peak)
+            check_peak(Channel.of(np.ascontiguousarray(mono, np.float32)).peak, _MAX_PEAK)
         return mono
 
     def _probe(self) -> int | None:
@@ -82,7 +83,7 @@ class SpeechFile:
             if not len(frames):
                 break
             mixed = mix_down(frames)
-            check_peak(max(channel.peak for channel in mixed.used), _LIMITS.max_peak)
+            check_peak(max(channel.peak for channel in mixed.used), _MAX_PEAK)
             if decibels(max(channel.power for channel in mixed.used)) >= _LIMITS.min_level_dbfs:
                 self._kept_from, self._kept = start, mixed.mono
                 return mixed.channel

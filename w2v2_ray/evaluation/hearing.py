@@ -42,3 +42,10 @@ class Hearing:
         if clipped > _LIMITS.max_clipped:
             return f"saturated: {clipped:.1%} of the samples are clipped"
         return None
+
+
+def note_of(samples: Samples) -> str | None:
+    """The note of one utterance."""
+    hearing = Hearing()
+    hearing.add(samples)
+    return hearing.note
