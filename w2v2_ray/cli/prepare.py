@@ -51,7 +51,10 @@ def prepare(
         float, typer.Option(min=0.0, max=1.0, help="Audio with a larger fraction of clipped samples is rejected.")
     ] = 0.02,
     min_level_dbfs: Annotated[
-        float, typer.Option(max=0.0, help="Audio of a lower level (RMS) is rejected as silent, dB below full scale.")
+        float,
+        typer.Option(
+            min=-200.0, max=0.0, help="Audio of a lower level (RMS) is rejected as silent, dB below full scale."
+        ),
     ] = -75.0,
     max_rejects: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Fraction of files that may be rejected before this fails.")

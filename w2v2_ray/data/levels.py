@@ -17,7 +17,6 @@ SILENCE_DBFS = -60.0
 
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 _PERCENTILES = (5, 50, 95)
-_LOWEST_DBFS = -120.0  # of digital silence, which has no level
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class LevelReport:
     """The signal of a dataset.
 
     Args:
-        level_dbfs: RMS of an utterance without its offset; -120 for digital silence.
+        level_dbfs: RMS of an utterance without its offset; -200 for digital silence.
         peak_dbfs: Its largest sample.
         clipped_fraction: Samples at full scale, several in a row, of all samples.
         clipped_utterances: Utterances with such samples.
@@ -71,8 +70,8 @@ def _figures(samples: Samples) -> tuple[float, float, float, float]:
     """Level, peak, and the fractions of samples that are clipped and silent."""
     channel = Channel.of(samples)
     return (
-        max(_LOWEST_DBFS, decibels(channel.power)),
-        max(_LOWEST_DBFS, decibels(channel.peak**2)),
+        decibels(channel.power),
+        decibels(channel.peak**2),
         clipped_fraction(channel),
         _silence(samples, channel.mean),
     )

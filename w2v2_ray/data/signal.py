@@ -31,6 +31,7 @@ _NOTED_CLIPPED = 1e-4
 _NOTED_OFFSET = 0.02
 _CANCELLED = 0.25
 _ONES = np.ones(256, np.float32)
+_LEAST_POWER = 1e-20
 _HUGE = 1e9  # squares of more would leave the range of float32
 
 
@@ -53,7 +54,7 @@ class SignalLimits:
         max_peak: Largest sample, in full scales: what is beyond 1 is clipped, what is far beyond has another scale.
             Behind lossy codecs twice as much.
         max_clipped: Fraction of samples that may be clipped.
-        min_level_dbfs: Least level (RMS without the offset, full scale 0 dB).
+        min_level_dbfs: Least level (RMS without the offset, full scale 0 dB); -200 keeps digital silence, too.
     """
 
     max_peak: float = 2.0
@@ -206,8 +207,8 @@ def clipped_fraction(channel: Channel) -> float:
 
 
 def decibels(power: float) -> float:
-    """A mean square in dB below full scale."""
-    return 10 * math.log10(power) if power > 0 else -math.inf
+    """A mean square in dB below full scale; -200 for digital silence, which has no level."""
+    return 10 * math.log10(max(power, _LEAST_POWER))
 
 
 def _at_limit(channel: Channel, limit: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from functools import lru_cache
 from pathlib import Path
 
 from w2v2_ray.data.containers.chunks import chunk_promise
@@ -10,6 +11,7 @@ from w2v2_ray.data.containers.ogg import ogg_promise
 from w2v2_ray.data.containers.promise import Promise
 from w2v2_ray.data.containers.streams import au_promise, flac_promise, mpeg_file_promise, sphere_promise
 from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.errors import AudioError
 
 _FOREIGN = (
     (4, b"ftyp", "MP4/M4A"),
@@ -43,15 +45,7 @@ def look(path: Path) -> Promise | None:
         AudioError: It is empty, or has other audio than it says.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        if not file.seek(0, 2):
-            raise reject(RejectReason.EMPTY, "the file has 0 bytes")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for one in _LOOKS:
-                promise = one(content)
-                if promise is not None:
-                    return promise
-    return None
+    return _looked(path, is_mpeg=False)
 
 
 def look_at_mpeg(path: Path) -> Promise | None:
@@ -59,9 +53,31 @@ def look_at_mpeg(path: Path) -> Promise | None:
 
     Raises:
         AudioError: It has less audio than it says.
+        OSError: It cannot be read.
     """
+    return _looked(path, is_mpeg=True)
+
+
+def _looked(path: Path, *, is_mpeg: bool) -> Promise | None:
+    status = path.stat()
+    if not status.st_size:
+        raise reject(RejectReason.EMPTY, "the file has 0 bytes")
+    found = _remembered(path, status.st_size, status.st_mtime_ns, is_mpeg)
+    if isinstance(found, str):
+        raise AudioError(found)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _remembered(path: Path, num_bytes: int, modified_ns: int, is_mpeg: bool) -> Promise | str | None:
+    """A promise, or the words of an error. Remembered, because a manifest may name a thousand parts of one file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return mpeg_file_promise(content)
+        try:
+            if is_mpeg:
+                return mpeg_file_promise(content)
+            return next((promise for one in _LOOKS if (promise := one(content)) is not None), None)
+        except AudioError as error:
+            return error.message
 
 
 def what_it_is(path: Path) -> str:
