@@ -21,6 +21,7 @@ import numpy.typing as npt
 import soundfile
 
 from w2v2_ray.data.codec import Samples
+from w2v2_ray.data.corpora.files import conversion_hint
 from w2v2_ray.data.resampling import resample
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import AudioError
@@ -32,7 +33,7 @@ _UNKNOWN_RIFF_BYTES = 0x7FFF_F000  # programs that write WAV to a pipe put this 
 _OGG_TAIL_BYTES = 65_536  # a page is at most 65 307 bytes
 _OGG_LAST_PAGE = 0x04
 _MP3_SLACK_FRAMES = 2 * 1152  # encoders count their padding in different ways
-_PROMISE_SLACK = 0.02  # of a manifest's length: durations in manifests are rounded
+_PROMISE_SLACK = 0.01  # of what a manifest promises: durations in manifests are rounded
 _PROMISE_SLACK_S = 0.1
 _INT16_SCALE = 32768.0
 
@@ -51,6 +52,7 @@ class RejectReason(StrEnum):
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     BAD_TRANSCRIPT = "bad_transcript"
+    NOT_AS_LISTED = "not_as_listed"
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class Excerpt:
     """Which part of a file is wanted, and what a manifest promises about it.
 
     Args:
-        offset_s: Start; None means the whole file, whatever `duration_s` is.
-        duration_s: Length of the part; for a whole file what the manifest says it has.
+        offset_s: Start; None means the start of the file.
+        duration_s: Length of the part; None means to the end of the file. Without `offset_s` a file that is longer by
+            no more than rounding is read whole.
         frames: Frames at the file's own rate that the manifest says it has.
     """
 
@@ -112,7 +115,8 @@ def load_speech(
         if limits is not None and wanted / rate_hz > limits.max_s:
             raise reject(
                 RejectReason.TOO_LONG,
-                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s (--max-s, or segment it)",
+                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s: raise --max-s, or cut the "
+                "recording at its pauses into files or into parts of a manifest (`offset`, `duration`)",
             )
         samples = _to_int16(_read(file, start, wanted), rate_hz)
     if limits is not None and len(samples) < limits.min_s * SAMPLE_RATE:
@@ -152,7 +156,9 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         file = _StraightFile(path)
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         why = getattr(error, "error_string", str(error))
-        raise reject(RejectReason.WRONG_HEADER, f"not audio that libsndfile knows ({why})") from error
+        raise reject(
+            RejectReason.WRONG_HEADER, f"not audio that libsndfile knows ({why}){conversion_hint(path)}"
+        ) from error
     with file:
         if not _RATES_HZ[0] <= file.samplerate <= _RATES_HZ[1] or not 1 <= file.channels <= _MAX_CHANNELS:
             raise reject(
@@ -169,23 +175,36 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 def _window(file: soundfile.SoundFile, excerpt: Excerpt) -> tuple[int, int]:
-    """First frame and number of frames to read, checked against what the manifest promises."""
+    """First frame and number of frames to read, checked against what the manifest promises.
+
+    A file that is longer than the frames promised is another one than was listed. A duration alone is that of the
+    part from the start, as NeMo reads it.
+    """
     total, rate_hz = file.frames, file.samplerate
-    slack = _PROMISE_SLACK_S * rate_hz
-    if excerpt.offset_s is None:
-        promised = excerpt.frames if excerpt.frames is not None else (excerpt.duration_s or 0.0) * rate_hz
-        start, wanted = 0, total
-    else:
-        start = round(excerpt.offset_s * rate_hz)
-        wanted = round(excerpt.duration_s * rate_hz) if excerpt.duration_s is not None else max(0, total - start)
-        promised = start + wanted
-        wanted = min(wanted, total - start)
-    if total < promised * (1 - _PROMISE_SLACK) - slack or (excerpt.offset_s is not None and wanted <= 0):
+    start = round((excerpt.offset_s or 0.0) * rate_hz)
+    left = total - start
+    if left <= 0:
         raise reject(
             RejectReason.TRUNCATED,
-            f"the manifest promises {promised / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
+            f"the manifest's part begins at {start / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
         )
-    return start, wanted
+    if excerpt.frames is not None:
+        promised = excerpt.frames
+    else:
+        promised = left if excerpt.duration_s is None else round(excerpt.duration_s * rate_hz)
+    slack = _PROMISE_SLACK_S * rate_hz + (_MP3_SLACK_FRAMES if file.format in ("MP3", "MPEG") else 0)
+    if left < promised * (1 - _PROMISE_SLACK) - slack:
+        raise reject(
+            RejectReason.TRUNCATED,
+            f"the manifest promises {(start + promised) / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
+        )
+    if excerpt.frames is not None and left > promised + slack:
+        raise reject(
+            RejectReason.NOT_AS_LISTED,
+            f"the manifest promises {promised} samples, the file has {total} at {rate_hz} Hz; list the files anew",
+        )
+    is_whole = excerpt.offset_s is None and left <= promised + slack
+    return start, left if is_whole else min(promised, left)
 
 
 def _read(file: soundfile.SoundFile, start: int | None, wanted: int) -> _Mono:
