@@ -87,7 +87,9 @@ def transcribe(
         )
     recogniser = load_recogniser(model, best=best, vocabulary=vocabulary, device=device.value)
     print_notes(recogniser.notes)
-    sources = find_sources(inputs)
+    found = find_sources(inputs)
+    print_notes(found.notes)
+    sources = found.sources
     one_file = out is None or (bool(out.suffix) and not out.is_dir())
     if one_file and len(sources) > 1 and output_format in (FormatChoice.SRT, FormatChoice.VTT):
         raise SpecError(

@@ -15,8 +15,9 @@ from w2v2_ray.data.resampling import resample
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.signal import INT16_SCALE, Mono, SignalLimits, SignalNote, judge, mix_down
 
-_PROMISE_SLACK = 0.02  # of a manifest's length: durations in manifests are rounded
+_PROMISE_SLACK = 0.01  # of what a manifest promises: durations in manifests are rounded
 _PROMISE_SLACK_S = 0.1
+_MPEG_SLACK_FRAMES = 2 * 1152  # encoders count their padding in different ways
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Excerpt:
     """Which part of a file is wanted, and what a manifest promises about it.
 
     Args:
-        offset_s: Start; None means the whole file, whatever `duration_s` is.
-        duration_s: Length of the part; for a whole file what the manifest says it has.
+        offset_s: Start; None means the start of the file.
+        duration_s: Length of the part; None means to the end of the file. Without `offset_s` a file that is longer by
+            no more than rounding is read whole.
         frames: Frames at the file's own rate that the manifest says it has.
     """
 
@@ -105,7 +107,8 @@ def judge_speech(
         if limits is not None and wanted / rate_hz > limits.max_s:
             raise reject(
                 RejectReason.TOO_LONG,
-                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s (--max-s, or segment it)",
+                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s: raise --max-s, or cut the "
+                "recording at its pauses into files or into parts of a manifest (`offset`, `duration`)",
             )
         frames = file.read(start, wanted)
         if not len(frames):
@@ -138,20 +141,33 @@ def _is_too_short(num_samples: int, limits: DurationLimits | None) -> bool:
 
 
 def _window(file: AudioFile, excerpt: Excerpt) -> tuple[int, int]:
-    """First frame and number of frames to read, checked against what the manifest promises."""
+    """First frame and number of frames to read, checked against what the manifest promises.
+
+    A file that is longer than the frames promised is another one than was listed. A duration alone is that of the
+    part from the start, as NeMo reads it.
+    """
     total, rate_hz = file.frames, file.rate_hz
-    slack = _PROMISE_SLACK_S * rate_hz
-    if excerpt.offset_s is None:
-        promised = excerpt.frames if excerpt.frames is not None else (excerpt.duration_s or 0.0) * rate_hz
-        start, wanted = 0, total
-    else:
-        start = round(excerpt.offset_s * rate_hz)
-        wanted = round(excerpt.duration_s * rate_hz) if excerpt.duration_s is not None else max(0, total - start)
-        promised = start + wanted
-        wanted = min(wanted, total - start)
-    if total < promised * (1 - _PROMISE_SLACK) - slack or (excerpt.offset_s is not None and wanted <= 0):
+    start = round((excerpt.offset_s or 0.0) * rate_hz)
+    left = total - start
+    if left <= 0:
         raise reject(
             RejectReason.TRUNCATED,
-            f"the manifest promises {promised / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
+            f"the manifest's part begins at {start / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
         )
-    return start, wanted
+    if excerpt.frames is not None:
+        promised = excerpt.frames
+    else:
+        promised = left if excerpt.duration_s is None else round(excerpt.duration_s * rate_hz)
+    slack = _PROMISE_SLACK_S * rate_hz + (_MPEG_SLACK_FRAMES if file.is_mpeg else 0)
+    if left < promised * (1 - _PROMISE_SLACK) - slack:
+        raise reject(
+            RejectReason.TRUNCATED,
+            f"the manifest promises {(start + promised) / rate_hz:.2f} s, the file has {total / rate_hz:.2f} s",
+        )
+    if excerpt.frames is not None and left > promised + slack:
+        raise reject(
+            RejectReason.NOT_AS_LISTED,
+            f"the manifest promises {promised} samples, the file has {total} at {rate_hz} Hz; list the files anew",
+        )
+    is_whole = excerpt.offset_s is None and left <= promised + slack
+    return start, left if is_whole else min(promised, left)

@@ -11,6 +11,7 @@ import soundfile
 from w2v2_ray.data.containers.look import look, look_at_mpeg, what_it_is
 from w2v2_ray.data.containers.promise import Promise
 from w2v2_ray.data.containers.splice import spliced
+from w2v2_ray.data.corpora.files import conversion_hint
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.signal import Frames
 
@@ -237,7 +238,8 @@ def _opened(path: Path) -> AudioFile:
             file = AudioFile(path, promise)
     except _OPENING_ERRORS as error:
         raise reject(
-            RejectReason.WRONG_HEADER, f"not audio that libsndfile knows ({what_it_is(path) or _words(error)})"
+            RejectReason.WRONG_HEADER,
+            f"not audio that libsndfile knows ({what_it_is(path) or _words(error)}){conversion_hint(path)}",
         ) from error
     return file
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
+from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.ingest_plan import IngestSettings, Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_manifest
@@ -41,7 +42,6 @@ from w2v2_ray.data.schema import (
     fingerprint_of,
 )
 from w2v2_ray.data.shard import ShardWriter
-from w2v2_ray.data.sources import SourceItem
 from w2v2_ray.data.storage import Location
 from w2v2_ray.errors import AudioError, DatasetError
 

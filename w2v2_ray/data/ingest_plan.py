@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from w2v2_ray.data.audio import DurationLimits
+from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE, SCHEMA_VERSION, Codec, ShardEntry
 from w2v2_ray.data.signal import SignalLimits
-from w2v2_ray.data.sources import SourceItem
 from w2v2_ray.data.storage import Location
 
 _PCM_BYTES_PER_S = 2 * SAMPLE_RATE
-_EXPANSION = {".wav": 1.0, ".flac": 1.8}  # decoded bytes per byte of file, roughly
+_PCM_SUFFIXES = (".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".au", ".snd", ".caf", ".sph", ".nist")
+_EXPANSION = dict.fromkeys(_PCM_SUFFIXES, 1.0) | {".flac": 1.8}  # decoded bytes per byte of file, roughly
 _LOSSY_EXPANSION = 4.0
 _FLAC_RATIO = 0.55
 

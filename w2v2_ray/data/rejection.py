@@ -22,6 +22,7 @@ class RejectReason(StrEnum):
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     BAD_TRANSCRIPT = "bad_transcript"
+    NOT_AS_LISTED = "not_as_listed"
 
 
 def reject(reason: RejectReason, detail: str) -> AudioError:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from w2v2_ray.data.sources import AUDIO_SUFFIXES
+from w2v2_ray.data.corpora.files import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from w2v2_ray.evaluation.hypothesis import Word
 from w2v2_ray.evaluation.transcription import Transcript
 
@@ -18,7 +18,7 @@ Detail = Literal["word", "character", "none"]
 _MAX_CUE_S = 6.0
 _MAX_CUE_CHARACTERS = 84  # two lines of 42, the usual limit of subtitles
 _PAUSE_S = 1.0
-_SUFFIXES = (*AUDIO_SUFFIXES, ".aif", ".aiff", ".au", ".caf", ".oga", ".opus", ".rf64", ".sph", ".w64")
+_SUFFIXES = frozenset((*AUDIO_SUFFIXES, *CONVERTIBLE_SUFFIXES))
 
 
 def render(transcript: Transcript, wanted: TranscriptFormat, detail: Detail = "word") -> str:
