@@ -254,6 +254,24 @@ def test_telephone_codecs_are_heard_whole_in_pieces_and_from_an_offset(tmp_path,
     np.testing.assert_allclose(part[400:-400], load_speech(path)[RATE_HZ + 400 : RATE_HZ * 3 // 2 - 400], atol=2)
 
 
+def test_parts_of_a_flac_are_those_of_the_whole(tmp_path):
+    path = tmp_path / "a.flac"
+    encoded(path, 20.0)
+    whole = load_speech(path)
+    for offset_s in (15.0, 0.0, 19.5, 3.25):
+        start = round(offset_s * RATE_HZ)
+        np.testing.assert_array_equal(load_speech(path, None, Excerpt(offset_s, 0.5)), whole[start : start + 8_000])
+
+
+def test_a_file_that_changed_is_looked_at_again(tmp_path):
+    path = tmp_path / "a.wav"
+    content = encoded(path)
+    path.write_bytes(content[:1000])
+    assert refusal(path).startswith("truncated: ")
+    path.write_bytes(content)
+    assert lengths(path) == (2 * RATE_HZ, 2 * RATE_HZ)
+
+
 @pytest.mark.parametrize("subtype", CODECS[:4])
 def test_a_cut_telephone_recording_is_truncated(tmp_path, subtype):
     path = tmp_path / "a.wav"
