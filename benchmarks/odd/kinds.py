@@ -1,0 +1,29 @@
+"""All kinds of odd inputs, and which number is of which kind."""
+
+from __future__ import annotations
+
+from odd import audio_broken, audio_level, audio_sound
+from odd.attempt import Kind
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("audio that is odd", 4, audio_sound.RECIPES),
+        Kind("audio that is broken", 5, audio_broken.RECIPES),
+        Kind("audio levels", 2, audio_level.RECIPES),
+    )
+}
+
+
+def schedule(number: int, kinds: tuple[str, ...]) -> tuple[str, int]:
+    """Kind of an attempt, and its place among those of the kind; kinds take turns by their weights."""
+    turns: list[str] = []
+    left = {name: float(KINDS[name].weight) for name in kinds}
+    shares = dict(left)
+    for _ in range(sum(KINDS[name].weight for name in kinds)):
+        # The kind that is furthest behind its share is next, so that a few attempts hold some of each.
+        name = max(left, key=lambda name: left[name] / shares[name])
+        turns.append(name)
+        left[name] -= 1.0
+    turn, round_ = turns[number % len(turns)], number // len(turns)
+    return turn, round_ * turns.count(turn) + turns[: number % len(turns)].count(turn)
