@@ -29,7 +29,17 @@ from odd.sound import random_signal
 from odd.workbench import Workbench
 
 _FLAC = Form("FLAC", "PCM_16", ".flac")
-_WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "PCM_U8": 1, "PCM_S8": 1, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
+_WIDTHS = {
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "PCM_U8": 1,
+    "PCM_S8": 1,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
 
 
 def _cut(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attempt:

@@ -51,7 +51,9 @@ def _loud_float(rng: np.random.Generator, folder: Path, bench: Workbench) -> Att
 
 def _saturated(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attempt:
     """Clipped by whoever wrote it: most of it is at the limit."""
-    form = choose(rng, (WAV, Form("FLAC", "PCM_16", ".flac"), Form("WAV", "PCM_24", ".wav"), Form("WAV", "PCM_U8", ".wav")))
+    form = choose(
+        rng, (WAV, Form("FLAC", "PCM_16", ".flac"), Form("WAV", "PCM_24", ".wav"), Form("WAV", "PCM_U8", ".wav"))
+    )
     signal, path = random_signal(rng), place(folder, f"x{form.suffix}")
     gain = float(rng.uniform(20, 500))
     write(path, form, np.clip(signal.at(16_000) / signal.level * gain, -1.0, 1.0), 16_000)
@@ -99,7 +101,7 @@ def _opposite(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attem
     }
     what = pick(rng, list(gains))
     write(path, form, channels_of(signal.at(rate_hz), gains[what]), rate_hz)
-    # Joint stereo may leave a residue where there should be none: what is stored must be the signal, and not 30 dB less.
+    # Codecs leave a residue of what cancels: what is stored must be the signal, and not 25 dB less.
     level = (MIXED_DB[0] + 5, MIXED_DB[1])
     expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, level_db=level, told_by=_MIXED, heard=False)
     return attempt(f"{form}, channels {what}", path, expected, folder, bench)

@@ -25,6 +25,10 @@ from odd.audio_judging import AUDIO, Expected, attempt
 from odd.sound import Signal, random_signal
 from odd.workbench import Workbench
 
+_NAMES = (
+    *("with space", "-dash", "ünï", "u\u0308", "日本語", "a'b\"c", "new\nline", "tab\there", "%s{0}$(x)", "#1;2"),
+    *("x" * 240, "a.b.c", "..x", "~home", "*", "[a]", "\u200bzero", "\u202egnp", "con", "x.wav", "\U0001f600"),
+)
 WAV = Form("WAV", "PCM_16", ".wav")
 MP3 = Form("MP3", "MPEG_LAYER_III", ".mp3")
 MIXED_DB = (-30.0, 1.5)
@@ -56,7 +60,7 @@ def _packed_form(rng: np.random.Generator, folder: Path, bench: Workbench) -> At
 
 
 def _odd_rate(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attempt:
-    form = choose(rng, [form for form in PCM_FORMS if form.container not in ("RF64",)])
+    form = choose(rng, [form for form in PCM_FORMS if form.container != "RF64"])
     rate_hz = rate_for(form, rng, odd=True)
     signal, path = random_signal(rng, rate_hz), place(folder, f"x{form.suffix}")
     written(path, form, signal, rate_hz)
@@ -91,11 +95,7 @@ def _wrong_suffix(rng: np.random.Generator, folder: Path, bench: Workbench) -> A
 
 
 def _odd_name(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attempt:
-    name = pick(
-        rng,
-        ["with space", "-dash", "ünï", "u\u0308", "日本語", "a'b\"c", "new\nline", "tab\there", "%s{0}$(x)", "#1;2"]
-        + ["x" * 240, "a.b.c", "..x", "~home", "*", "[a]", "\u200bzero", "\u202egnp", "con", "x.wav", "\U0001f600"],
-    )
+    name = pick(rng, _NAMES)
     signal = random_signal(rng)
     path = place(folder, f"{name}.wav")
     hidden = name.startswith(".")
@@ -170,7 +170,9 @@ def _quiet(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attempt:
     signal, path = random_signal(rng), place(folder, "x.wav")
     gain = 10 ** (-float(rng.uniform(25, 35)) / 20)
     write(path, Form("WAV", "PCM_24", ".wav"), signal.at(16_000) * gain, 16_000)
-    return attempt(f"quiet: {gain:.3f} of usual", path, Expected((signal,), must=True, level_db=(-40, 1)), folder, bench)
+    return attempt(
+        f"quiet: {gain:.3f} of usual", path, Expected((signal,), must=True, level_db=(-40, 1)), folder, bench
+    )
 
 
 RECIPES: tuple[Recipe, ...] = (

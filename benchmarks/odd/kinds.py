@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from odd import audio_broken, audio_level, audio_sound
+from odd import audio_broken, audio_level, audio_sound, manifest_folders, manifest_jsonl, manifest_tables
 from odd.attempt import Kind
 
 KINDS = {
@@ -11,6 +11,9 @@ KINDS = {
         Kind("audio that is odd", 4, audio_sound.RECIPES),
         Kind("audio that is broken", 5, audio_broken.RECIPES),
         Kind("audio levels", 2, audio_level.RECIPES),
+        Kind("json lines", 3, manifest_jsonl.RECIPES),
+        Kind("tables", 3, manifest_tables.RECIPES),
+        Kind("folders", 2, manifest_folders.RECIPES),
     )
 }
 

@@ -36,7 +36,9 @@ def rows_of(folder: Path) -> list[Row]:
             for entry in pa.ipc.open_file(file).read_all().to_pylist():
                 samples = np.frombuffer(entry["audio"], "<i2")
                 if len(samples) != entry["num_samples"]:
-                    raise ValueError(f"{shard}: {entry['id']} says {entry['num_samples']}, holds {len(samples)} samples")
+                    raise ValueError(
+                        f"{shard}: {entry['id']} says {entry['num_samples']}, holds {len(samples)} samples"
+                    )
                 rows.append(Row(entry["id"], samples, entry["transcript"], entry["speaker"], entry["source"]))
     return rows
 
