@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from odd import audio_broken, audio_level, audio_sound, manifest_folders, manifest_jsonl, manifest_tables
+from odd import (
+    audio_broken,
+    audio_level,
+    audio_sound,
+    checkpoints,
+    huggingface,
+    lms,
+    manifest_folders,
+    manifest_jsonl,
+    manifest_tables,
+    spec_syntax,
+    spec_values,
+    texts,
+)
 from odd.attempt import Kind
 
 KINDS = {
@@ -14,6 +27,12 @@ KINDS = {
         Kind("json lines", 3, manifest_jsonl.RECIPES),
         Kind("tables", 3, manifest_tables.RECIPES),
         Kind("folders", 2, manifest_folders.RECIPES),
+        Kind("values in job specs", 4, spec_values.RECIPES),
+        Kind("YAML of job specs", 3, spec_syntax.RECIPES),
+        Kind("texts", 2, texts.RECIPES),
+        Kind("language models", 2, lms.RECIPES),
+        Kind("Hugging Face folders", 3, huggingface.RECIPES),
+        Kind("checkpoints", 3, checkpoints.RECIPES),
     )
 }
 
