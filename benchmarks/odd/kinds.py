@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from odd import (
+    addresses,
     audio_broken,
     audio_level,
     audio_sound,
@@ -21,18 +22,20 @@ from odd.attempt import Kind
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("audio that is odd", 4, audio_sound.RECIPES),
-        Kind("audio that is broken", 5, audio_broken.RECIPES),
-        Kind("audio levels", 2, audio_level.RECIPES),
-        Kind("json lines", 3, manifest_jsonl.RECIPES),
-        Kind("tables", 3, manifest_tables.RECIPES),
-        Kind("folders", 2, manifest_folders.RECIPES),
-        Kind("values in job specs", 4, spec_values.RECIPES),
-        Kind("YAML of job specs", 3, spec_syntax.RECIPES),
-        Kind("texts", 2, texts.RECIPES),
-        Kind("language models", 2, lms.RECIPES),
-        Kind("Hugging Face folders", 3, huggingface.RECIPES),
-        Kind("checkpoints", 3, checkpoints.RECIPES),
+        Kind("audio that is odd", 8, audio_sound.RECIPES),
+        Kind("audio that is broken", 10, audio_broken.RECIPES),
+        Kind("audio levels", 4, audio_level.RECIPES),
+        Kind("json lines", 6, manifest_jsonl.RECIPES),
+        Kind("tables", 6, manifest_tables.RECIPES),
+        Kind("folders", 4, manifest_folders.RECIPES),
+        Kind("values in job specs", 8, spec_values.RECIPES),
+        Kind("YAML of job specs", 6, spec_syntax.RECIPES),
+        Kind("texts", 4, texts.RECIPES),
+        Kind("language models", 4, lms.RECIPES),
+        Kind("Hugging Face folders", 6, huggingface.RECIPES),
+        Kind("checkpoints", 6, checkpoints.RECIPES),
+        # Each takes seconds, as a process of its own.
+        Kind("addresses", 1, addresses.RECIPES),
     )
 }
 
