@@ -58,6 +58,8 @@ def main() -> None:
             show(outcome, verbose=bool(asked.only))
             sys.stdout.flush()
     print(f"\n{table(found)}\n\nseed {asked.seed}, {time.monotonic() - started_s:.0f} s")
+    for outcome in sorted(found, key=lambda outcome: -outcome.wall_s)[:3]:
+        print(f"slow: {outcome.wall_s:.1f} s for {outcome.number} [{outcome.kind} / {outcome.recipe}] {outcome.what}")
     faults = sum(outcome.verdict.category in FAULTS for outcome in found)
     sys.exit(f"{faults} of {len(found)} answers are not right" if faults else 0)
 

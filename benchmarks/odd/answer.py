@@ -62,7 +62,7 @@ def run_inside(arguments: Sequence[str], folder: Path, environment: Mapping[str,
             sys.argv[:] = ["w2v2-ray", *arguments]
             os.environ.update({"COLUMNS": COLUMNS, **(environment or {})})
             os.chdir(folder)
-            with _redirected(1, out), _redirected(2, err):
+            with _redirected("stdout", 1, out), _redirected("stderr", 2, err):
                 try:
                     main()
                 except SystemExit as end:
@@ -99,16 +99,18 @@ def run_command(
 
 
 @contextmanager
-def _redirected(descriptor: int, file: IO[bytes]) -> Iterator[None]:
-    sys.stdout.flush()
-    sys.stderr.flush()
+def _redirected(name: str, descriptor: int, file: IO[bytes]) -> Iterator[None]:
+    """Lead a stream to a file: at its descriptor, and in Python, where another program may stand between them."""
+    stream = getattr(sys, name)
+    stream.flush()
     kept = os.dup(descriptor)
     os.dup2(file.fileno(), descriptor)
     try:
-        yield
+        with open(descriptor, "w", encoding="utf-8", closefd=False) as ours:
+            setattr(sys, name, ours)
+            yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        setattr(sys, name, stream)
         os.dup2(kept, descriptor)
         os.close(kept)
 

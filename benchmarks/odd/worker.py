@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Outcome:
         verdict: How the answers were judged.
         commands: What was run.
         said: Exit codes and what was printed, for people.
+        wall_s: Time that its commands took.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Outcome:
     verdict: Verdict
     commands: tuple[str, ...] = ()
     said: str = ""
+    wall_s: float = 0.0
 
 
 def outcomes(seed: int, numbers: list[int], kinds: tuple[str, ...], limit_s: float | None = None) -> Iterator[Outcome]:
@@ -161,14 +164,16 @@ def _run(number: int, seed: int, kinds: tuple[str, ...], folder: Path, bench: Wo
         raise RuntimeError(f"attempt {number} ({kind}, {name}) could not be made") from error
     pipe.send((kind, name, attempt.what, attempt.limit_s * len(attempt.commands)))
     apart = attempt.apart or number % _APART_EVERY == _APART_EVERY - 1
+    started_s = time.monotonic()
     answers = [_answer(attempt, command, folder, apart=apart) for command in attempt.commands]
+    wall_s = time.monotonic() - started_s
     try:
         verdict = judged(attempt, answers)
     except Exception:  # an answer of a form that the judge does not know is no right one
         verdict = Verdict(Category.WRONG_SUCCESS, f"cannot be judged: {traceback.format_exc()[-400:]}")
     commands = tuple(" ".join(command) for command in attempt.commands)
     said = "\n".join(f"[exit {answer.exit_code}] {answer.said.strip()}\n{answer.escaped}".strip() for answer in answers)
-    return Outcome(number, kind, name, attempt.what, verdict, commands, said[-6_000:])
+    return Outcome(number, kind, name, attempt.what, verdict, commands, said[-6_000:], wall_s)
 
 
 def _answer(attempt: Attempt, command: tuple[str, ...], folder: Path, *, apart: bool) -> Answer:
