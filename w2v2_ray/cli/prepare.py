@@ -15,6 +15,7 @@ class FormatChoice(StrEnum):
     LIBRISPEECH = "librispeech"
     MANIFEST = "manifest"
     JSONL = "jsonl"
+    TABLE = "table"
     FOLDER = "folder"
 
 
@@ -25,12 +26,21 @@ class CodecChoice(StrEnum):
     FLAC = "flac"
 
 
+class HoldOutChoice(StrEnum):
+    """What a held-out part is made of."""
+
+    SPEAKER = "speaker"
+    RECORDING = "recording"
+
+
 def prepare(
     source: Annotated[
         Path,
         typer.Argument(
-            help="LibriSpeech tree, fairseq/NVIDIA .tsv (transcripts from the .ltr beside it), NeMo .jsonl, "
-            "or a folder of wav, flac, ogg and mp3 at any depth (transcripts from the .txt beside each)."
+            help="A folder of audio at any depth (transcripts from the .txt or .lab beside each file, or from a "
+            "metadata.csv, .tsv or .jsonl in it); a LibriSpeech tree; a table (Common Voice .tsv, Hugging Face or "
+            "LJSpeech metadata.csv); NeMo .jsonl; fairseq .tsv (transcripts from the .ltr or .wrd beside it); "
+            "or one audio file. Words in file names become a metadata.csv first: see docs/data.md."
         ),
     ],
     out: Annotated[str, typer.Option(help="Folder or URI (s3://, gs://, ...) of the dataset to make.")],
@@ -59,27 +69,57 @@ def prepare(
     max_rejects: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Fraction of files that may be rejected before this fails.")
     ] = 0.01,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(help="Share of the utterances to make a second dataset of, such as 0.05: whole speakers."),
+    ] = None,
+    hold_out_to: Annotated[
+        str | None, typer.Option(help="Folder or URI of that dataset; OUT_heldout when not given.")
+    ] = None,
+    hold_out_seed: Annotated[int, typer.Option(help="Another number holds out another part.")] = 0,
+    hold_out_by: Annotated[
+        HoldOutChoice,
+        typer.Option(help="What is wholly in one part: speakers (where there are several) or files."),
+    ] = HoldOutChoice.SPEAKER,
+    text_key: Annotated[
+        str | None, typer.Option(help="Key or column of the transcript; the usual names are known.")
+    ] = None,
+    audio_key: Annotated[str | None, typer.Option(help="Key or column of the audio's path.")] = None,
+    speaker_key: Annotated[str | None, typer.Option(help="Key or column of the speaker.")] = None,
 ) -> None:
     """Turn audio into a dataset of memory-mapped Arrow shards: 16 kHz, mono, checksummed.
 
-    Files that cannot be used are listed in rejects.jsonl with the reason. Killed and run again, it goes on with what
-    is not finished. The result does not depend on --jobs.
+    Files that cannot be used are listed in rejects.jsonl with the reason; what was passed over is counted at the end
+    and in ingest.json. Killed and run again, it goes on with what is not finished. The result does not depend on
+    --jobs.
     """
+    from w2v2_ray.cli.ingest_table import listing_lines, table_lines
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
+    from w2v2_ray.data.corpora.keys import ChosenKeys
+    from w2v2_ray.data.hold_out import Division
     from w2v2_ray.data.ingest_plan import IngestSettings
     from w2v2_ray.data.signal import SignalLimits
+    from w2v2_ray.data.sources import SourceListing
     from w2v2_ray.errors import UserError
-    from w2v2_ray.orchestration.ingest import prepare_dataset
+    from w2v2_ray.orchestration.ingest import HoldOut, prepare_dataset
 
     if min_s >= max_s:
         raise UserError(f"--min-s {min_s:g} is not below --max-s {max_s:g}; nothing could be kept")
+    if hold_out is None and hold_out_to is not None:
+        raise UserError(f"--hold-out-to {hold_out_to}: say how much: --hold-out 0.05")
+    held_out_to = hold_out_to or _held_out_place(out)
     settings = IngestSettings(
         codec=codec.value,
         limits=DurationLimits(min_s, max_s),
         target_shard_bytes=round(shard_mb * 2**20),
         signal=SignalLimits(max_peak, max_clipped, min_level_dbfs),
     )
+
+    def announce(listing: SourceListing, division: Division | None) -> None:
+        for line in listing_lines(str(source), listing, division, hold_out):
+            typer.echo(line, err=True)
+
     with progress_bar("preparing", "files") as progress:
         summary = prepare_dataset(
             source,
@@ -89,15 +129,17 @@ def prepare(
             jobs=jobs,
             max_rejects=max_rejects,
             progress=progress,
+            keys=ChosenKeys(audio_key, text_key, speaker_key),
+            hold_out=None
+            if hold_out is None
+            else HoldOut(hold_out, held_out_to, hold_out_seed, hold_out_by is HoldOutChoice.SPEAKER),
+            announce=announce,
         )
-    totals = summary.manifest.totals
-    if summary.was_finished:
-        print(f"{out}: this dataset is finished already, nothing to do")
-    print(
-        f"{out}: {totals.utterances} utterances, {summary.hours:.3f} hours, {totals.speakers} speakers, "
-        f"{len(summary.manifest.shards)} shards ({summary.manifest.codec}), fingerprint {summary.manifest.fingerprint}"
-    )
-    reasons = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items())
-    print(f"rejected {totals.rejected} of {summary.listed}" + (f" ({reasons}); see rejects.jsonl" if reasons else ""))
-    if summary.odd:
-        print("kept but odd: " + ", ".join(f"{note} {count}" for note, count in summary.odd.items()))
+    for line in table_lines(out, summary, held_out_to):
+        print(line)
+
+
+def _held_out_place(out: str) -> str:
+    """The folder beside `out`; the query of a URI stays at its end."""
+    base, question, query = out.partition("?") if "://" in out else (out, "", "")
+    return f"{base.rstrip('/')}_heldout{question}{query}"

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -157,8 +158,19 @@ def ingest_folder(out: Location) -> Iterator[None]:
         raise DatasetError(f"{out}: another `w2v2-ray prepare` is writing there; wait for it or stop it") from None
 
 
+def note_rejects(results: Sequence[ShardResult], out: Location) -> list[Reject]:
+    """Write rejects.jsonl and return what is in it."""
+    rejects = [reject for result in results for reject in result.rejects]
+    (out / REJECTS_NAME).write_bytes("".join(f"{reject.model_dump_json()}\n" for reject in rejects).encode())
+    return rejects
+
+
 def finalise(
-    tasks: Sequence[ShardTask], results: Sequence[ShardResult], out: Location, max_rejects: float
+    tasks: Sequence[ShardTask],
+    results: Sequence[ShardResult],
+    out: Location,
+    max_rejects: float,
+    source: dict[str, Any] | None = None,
 ) -> DatasetManifest:
     """Write rejects, index and dataset.json, in this order, and forget the notes.
 
@@ -167,14 +179,14 @@ def finalise(
         results: One for each task, in the same order.
         out: The dataset's folder.
         max_rejects: Fraction of items that may be rejected.
+        source: What to record in ingest.json about where the dataset came from.
 
     Raises:
         DatasetError: Too many were rejected, or all; rejects.jsonl then says which and why, and the finished shards
             stay for the next attempt.
     """
-    rejects = [reject for result in results for reject in result.rejects]
-    (out / REJECTS_NAME).write_bytes("".join(f"{reject.model_dump_json()}\n" for reject in rejects).encode())
-    _check_rejects(rejects, sum(len(task.items) for task in tasks), out, max_rejects)
+    rejects = note_rejects(results, out)
+    check_rejects(rejects, sum(len(task.items) for task in tasks), out, max_rejects)
     entries = tuple(result.entry for result in results if result.entry is not None)
     keep = {entry.file for entry in entries}
     for name in out.names():
@@ -184,21 +196,33 @@ def finalise(
         [np.array(result.num_samples, np.int32) for result in results if result.entry is not None]
     ).to_bytes()
     (out / INDEX_NAME).write_bytes(index)
-    key = {"key": ingest_key(tasks), "settings": asdict(tasks[0].settings)}
-    (out / INGEST_NAME).write_bytes((json.dumps(key, indent=1) + "\n").encode())
+    totals = _totals(entries, results, len(rejects))
+    record: dict[str, Any] = {"key": ingest_key(tasks), "settings": asdict(tasks[0].settings)}
+    if source is not None:
+        counts = totals.model_dump(include={"utterances", "transcribed", "speakers"})
+        record["source"] = source | {"used": counts, "rejected": count_reasons(rejects)}
+    (out / INGEST_NAME).write_bytes((json.dumps(record, indent=1) + "\n").encode())
     codec = tasks[0].settings.codec
     manifest = DatasetManifest(
         schema_version=SCHEMA_VERSION,
         sample_rate=SAMPLE_RATE,
         codec=codec,
         fingerprint=fingerprint_of(codec, entries),
-        totals=_totals(entries, results, len(rejects)),
+        totals=totals,
         index=FileEntry(file=INDEX_NAME, bytes=index.size, sha256=hashlib.sha256(index).hexdigest()),
         shards=entries,
         created_by=f"w2v2-ray {version('w2v2-ray')}",
     )
     (out / MANIFEST_NAME).write_bytes(manifest.to_json())
     return manifest
+
+
+def recorded_rejects(out: Location) -> dict[str, int]:
+    """What a finished ingest rejected, by reason; empty where an earlier version of this program made the dataset."""
+    if not (out / INGEST_NAME).exists():
+        return {}
+    reasons: dict[str, int] = json.loads((out / INGEST_NAME).read_bytes()).get("source", {}).get("rejected", {})
+    return reasons
 
 
 def forget_notes(out: Location) -> None:
@@ -212,7 +236,12 @@ def count_reasons(rejects: Sequence[Reject]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _check_rejects(rejects: Sequence[Reject], total: int, out: Location, max_rejects: float) -> None:
+def check_rejects(rejects: Sequence[Reject], total: int, out: Location, max_rejects: float) -> None:
+    """Compare the rejects of an ingest with what is allowed.
+
+    Raises:
+        DatasetError: Too many were rejected, or all.
+    """
     if not rejects:
         return
     reasons = ", ".join(f"{reason} {count}" for reason, count in count_reasons(rejects).items())

@@ -46,12 +46,14 @@ class SourceListing:
         source_format: How the source was read.
         description: The same in words.
         notes: What was read from where, and what was passed over.
+        renamed: Utterances whose id had occurred before.
     """
 
     items: list[SourceItem]
     source_format: SourceFormat
     description: str
     notes: ListingNotes
+    renamed: int = 0
 
 
 def guess_format(source: Path, chosen: ChosenKeys = USUAL_KEYS) -> SourceFormat:
@@ -106,14 +108,16 @@ def read_source(
         raise DatasetError(f"{source}: --format {known} reads {wanted}, but this is {found}")
     notes = ListingNotes()
     description, items = _read(source.absolute(), known, chosen, notes, guessed=source_format is None)
-    listed = list(_with_unique_ids(_without_contradictions(items)))
+    told_apart = _without_contradictions(items)
+    listed = _with_unique_ids(told_apart)
     if not listed:
         raise (
             no_audio(source, notes)
             if source.is_dir()
             else DatasetError(f"{source}: no audio found with --format {known}: it lists none")
         )
-    return SourceListing(listed, known, description, notes)
+    renamed = sum(new.id != old.id for new, old in zip(listed, told_apart, strict=True))
+    return SourceListing(listed, known, description, notes, renamed)
 
 
 def _read(
@@ -236,29 +240,38 @@ def _is_unit(token: str) -> bool:
     return sum(not unicodedata.combining(character) for character in composed) > 1 and "|" not in token
 
 
-def _without_contradictions(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+def _without_contradictions(items: Iterable[SourceItem]) -> list[SourceItem]:
     """The items; those of one part of one file with different transcripts get a problem."""
     listed = list(items)
     texts: dict[tuple[str, float | None, float | None], set[str]] = {}
     for item in listed:
         if item.transcript is not None:
-            texts.setdefault((item.path, item.offset_s, item.duration_s), set()).add(" ".join(item.transcript.split()))
-    for item in listed:
-        known = texts.get((item.path, item.offset_s, item.duration_s), set())
-        if item.problem is None and len(known) > 1:
-            shown = ", ".join(repr(text[:40]) for text in sorted(known)[:3])
-            detail = f"the same audio is listed with {len(known)} different texts ({shown}); keep the right one"
-            yield replace(item, problem=f"bad_transcript: {detail}")
-        else:
-            yield item
+            texts.setdefault(_part_of(item), set()).add(" ".join(item.transcript.split()))
+    return [
+        replace(item, problem=_contradiction(known))
+        if item.problem is None and len(known := texts.get(_part_of(item), set())) > 1
+        else item
+        for item in listed
+    ]
 
 
-def _with_unique_ids(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+def _part_of(item: SourceItem) -> tuple[str, float | None, float | None]:
+    return item.path, item.offset_s, item.duration_s
+
+
+def _contradiction(texts: set[str]) -> str:
+    shown = ", ".join(repr(text[:40]) for text in sorted(texts)[:3])
+    return f"bad_transcript: the same audio is listed with {len(texts)} different texts ({shown}); keep the right one"
+
+
+def _with_unique_ids(items: Iterable[SourceItem]) -> list[SourceItem]:
     seen: set[str] = set()
+    unique = []
     for item in items:
         utterance_id, copies = item.id, 1
         while utterance_id in seen:
             copies += 1
             utterance_id = f"{item.id}~{copies}"
         seen.add(utterance_id)
-        yield item if utterance_id == item.id else replace(item, id=utterance_id)
+        unique.append(item if utterance_id == item.id else replace(item, id=utterance_id))
+    return unique

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2v2_ray.data.ingest import count_reasons, finalise, finished_dataset, forget_notes, ingest_folder, write_shard
+from w2v2_ray.data.corpora.item import SourceItem
+from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
+from w2v2_ray.data.hold_out import Division, divide
+from w2v2_ray.data.ingest import (
+    check_rejects,
+    count_reasons,
+    finalise,
+    finished_dataset,
+    forget_notes,
+    ingest_folder,
+    note_rejects,
+    recorded_rejects,
+    write_shard,
+)
 from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, ingest_key, plan_shards
 from w2v2_ray.data.integrity import check_sizes
 from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
-from w2v2_ray.data.sources import SourceFormat, guess_format, list_items
+from w2v2_ray.data.sources import SourceFormat, SourceListing, read_source
 from w2v2_ray.data.storage import Location, locate
-from w2v2_ray.errors import RunFailedError, UserError
+from w2v2_ray.errors import DatasetError, RunFailedError, UserError
 
 _TASKS_AHEAD = 2  # per job: enough that no worker waits for the driver
 
@@ -29,16 +42,36 @@ class IngestProgress(Protocol):
 
 
 @dataclass(frozen=True)
+class HoldOut:
+    """A part of the source that becomes a dataset of its own, to judge by.
+
+    Args:
+        share: Of the utterances, about; see `divide`.
+        to: Folder or URI of its dataset.
+        seed: Of the choice.
+        by_speaker: Whether no speaker may be in both parts, where there are several.
+    """
+
+    share: float
+    to: str | Path | Location
+    seed: int = 0
+    by_speaker: bool = True
+
+
+@dataclass(frozen=True)
 class IngestSummary:
     """What an ingest gave.
 
     Args:
         manifest: The dataset's dataset.json.
         source_format: Format that was read.
-        listed: Files listed in the source.
+        listed: Files listed in the source, of this part.
         rejected: How many were left out for each reason.
         was_finished: The dataset was here already, and nothing was done.
         wall_s: Time taken.
+        listing: How the source was read and what was passed over.
+        held_out: The same of the part held out.
+        division: How the source was divided.
     """
 
     manifest: DatasetManifest
@@ -47,6 +80,9 @@ class IngestSummary:
     rejected: dict[str, int]
     was_finished: bool
     wall_s: float
+    listing: SourceListing
+    held_out: IngestSummary | None = None
+    division: Division | None = None
 
     @property
     def odd(self) -> dict[str, int]:
@@ -59,6 +95,21 @@ class IngestSummary:
         return self.manifest.totals.samples / SAMPLE_RATE / 3600
 
 
+@dataclass
+class _Part:
+    """A dataset to make of some of the items."""
+
+    place: Location
+    name: str
+    tasks: list[ShardTask]
+    finished: DatasetManifest | None
+    results: list[ShardResult] = field(default_factory=list)
+
+    @property
+    def listed(self) -> int:
+        return sum(len(task.items) for task in self.tasks)
+
+
 def prepare_dataset(
     source: str | Path,
     out: str | Path | Location,
@@ -68,20 +119,26 @@ def prepare_dataset(
     jobs: int = 1,
     max_rejects: float = 0.01,
     progress: IngestProgress | None = None,
+    keys: ChosenKeys = USUAL_KEYS,
+    hold_out: HoldOut | None = None,
+    announce: Callable[[SourceListing, Division | None], None] | None = None,
 ) -> IngestSummary:
-    """Turn a source of audio into a dataset; the bytes do not depend on `jobs`.
+    """Turn a source of audio into a dataset, or two; the bytes do not depend on `jobs`.
 
     Killed or interrupted at any time, the same call goes on with the shards that are not finished.
 
     Args:
-        source: LibriSpeech tree, `.tsv`, `.jsonl` or folder of audio, on this machine (and, on a cluster of several
-            nodes, under the same path on all).
+        source: LibriSpeech tree, manifest, table, folder of audio or audio file, on this machine (and, on a cluster of
+            several nodes, under the same path on all).
         out: Folder or URI of the dataset.
         source_format: None to guess it.
         settings: Codec, limits, shard size.
         jobs: 1 works in this process without Ray; more are that many Ray tasks at a time.
-        max_rejects: Fraction of files that may be rejected.
+        max_rejects: Fraction of files that may be rejected, over both parts.
         progress: Told how far it is.
+        keys: Columns of a manifest or table that the user names.
+        hold_out: The part to hold out.
+        announce: Told what was listed, before anything is decoded.
 
     Raises:
         DatasetError: The source is malformed or empty, `out` holds something else, or too many files were rejected.
@@ -89,25 +146,103 @@ def prepare_dataset(
         RunFailedError: A Ray worker died again and again.
     """
     started_s = time.monotonic()
-    place = locate(out)
     settings = settings or IngestSettings()
-    source = Path(source).expanduser()
-    source_format = source_format or guess_format(source)
-    tasks = plan_shards(list_items(source, source_format), settings, place)
-    listed = sum(len(task.items) for task in tasks)
+    listing = read_source(Path(source).expanduser(), source_format, keys)
+    division = _divide(listing, out, hold_out)
+    if announce is not None:
+        announce(listing, division)
+    parts = [_part("whole", listing.items, settings, locate(out))]
+    if hold_out is not None and division is not None:
+        held_out = _part("held out", division.held_out, settings, locate(hold_out.to))
+        parts = [_part("kept", division.kept, settings, locate(out)), held_out]
+    unfinished = [part for part in parts if part.finished is None]
+    with ExitStack() as folders:
+        for part in unfinished:
+            folders.enter_context(ingest_folder(part.place))
+        _write(unfinished, jobs, _Counter(progress, sum(part.listed for part in unfinished)))
+        if len(parts) > 1:
+            _check_all(parts, max_rejects)
+            max_rejects = 1.0  # of a part: the whole was judged
+        made = {
+            part.name: finalise(
+                part.tasks, part.results, part.place, max_rejects, _record(listing, part, division, hold_out)
+            )
+            for part in unfinished
+        }
+    for part in parts:
+        forget_notes(part.place)
+    wall_s = time.monotonic() - started_s
+    summaries = [_summary(part, made.get(part.name), listing, wall_s) for part in parts]
+    if len(summaries) == 1:
+        return summaries[0]
+    return replace(summaries[0], held_out=summaries[1], division=division)
+
+
+def _divide(listing: SourceListing, out: str | Path | Location, hold_out: HoldOut | None) -> Division | None:
+    if hold_out is None:
+        return None
+    paths = [locate(place).path.rstrip("/") + "/" for place in (out, hold_out.to)]
+    if paths[0].startswith(paths[1]) or paths[1].startswith(paths[0]):
+        raise DatasetError(f"--hold-out-to {hold_out.to}: must not be, hold or lie in the dataset's folder {out}")
+    return divide(listing.items, hold_out.share, hold_out.seed, by_speaker=hold_out.by_speaker)
+
+
+def _part(name: str, items: Sequence[SourceItem], settings: IngestSettings, place: Location) -> _Part:
+    tasks = plan_shards(items, settings, place)
     manifest = finished_dataset(place, ingest_key(tasks))
     if manifest is not None:
         check_sizes(place, manifest)
-        forget_notes(place)
-        return IngestSummary(manifest, source_format, listed, {}, True, time.monotonic() - started_s)
-    with ingest_folder(place):
-        report = _Counter(progress, listed)
-        report(0)
-        results = _in_process(tasks, report) if min(jobs, len(tasks)) == 1 else _over_ray(tasks, jobs, report)
-        manifest = finalise(tasks, results, place, max_rejects)
-    forget_notes(place)
-    rejected = count_reasons([reject for result in results for reject in result.rejects])
-    return IngestSummary(manifest, source_format, listed, rejected, False, time.monotonic() - started_s)
+    return _Part(place, name, tasks, manifest)
+
+
+def _write(parts: Sequence[_Part], jobs: int, report: _Counter) -> None:
+    """Write the shards of all parts."""
+    if not parts:
+        return
+    tasks = [task for part in parts for task in part.tasks]
+    report(0)
+    results = iter(_in_process(tasks, report) if min(jobs, len(tasks)) == 1 else _over_ray(tasks, jobs, report))
+    for part in parts:
+        part.results = [next(results) for _ in part.tasks]
+
+
+def _check_all(parts: Sequence[_Part], max_rejects: float) -> None:
+    """Judge the rejects of all parts together: one file of a small part would be too large a share of it."""
+    rejects = [reject for part in parts if part.finished is None for reject in note_rejects(part.results, part.place)]
+    # A part is finished only after the whole was judged.
+    if all(part.finished is None for part in parts):
+        check_rejects(rejects, sum(part.listed for part in parts), parts[0].place, max_rejects)
+
+
+def _record(listing: SourceListing, part: _Part, division: Division | None, hold_out: HoldOut | None) -> dict[str, Any]:
+    """What ingest.json says of the source; nothing of where it lies."""
+    record = {
+        "format": listing.source_format,
+        "read_as": listing.description,
+        "found": len(listing.items),
+        "renamed": listing.renamed,
+        **listing.notes.as_dict(),
+    }
+    if division is not None and hold_out is not None:
+        record |= {
+            "part": part.name,
+            "hold_out": {"share": hold_out.share, "seed": hold_out.seed, "by": division.unit},
+            "found_in_part": part.listed,
+        }
+    return record
+
+
+def _summary(part: _Part, made: DatasetManifest | None, listing: SourceListing, wall_s: float) -> IngestSummary:
+    manifest = made or part.finished
+    assert manifest is not None
+    rejected = (
+        recorded_rejects(part.place)
+        if made is None
+        else count_reasons([reject for result in part.results for reject in result.rejects])
+    )
+    return IngestSummary(
+        manifest, listing.source_format, part.listed, rejected, part.finished is not None, wall_s, listing
+    )
 
 
 class _Counter:
@@ -137,16 +272,16 @@ def _over_ray(tasks: Sequence[ShardTask], jobs: int, report: _Counter) -> list[S
         remote: Any = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(write_shard)
         waiting = list(reversed(tasks))
         in_flight: dict[Any, ShardTask] = {}
-        results: dict[int, ShardResult] = {}
+        results: dict[str, ShardResult] = {}
         while waiting or in_flight:
             while waiting and len(in_flight) < _TASKS_AHEAD * jobs:
                 task = waiting.pop()
                 in_flight[remote.remote(task)] = task
             for reference in ray.wait(list(in_flight), num_returns=1)[0]:
                 task = in_flight.pop(reference)
-                results[task.number] = _result_of(reference, task)
+                results[task.note.uri] = _result_of(reference, task)
                 report(len(task.items))
-    return [results[task.number] for task in tasks]
+    return [results[task.note.uri] for task in tasks]
 
 
 def _result_of(reference: Any, task: ShardTask) -> ShardResult:

@@ -148,7 +148,9 @@ def no_audio(path: Path, notes: ListingNotes) -> DatasetError:
     if (path / MANIFEST_NAME).is_file():
         return DatasetError(f"{path}: no audio found: this is a dataset already, see `w2v2-ray inspect {path}`")
     held = "".join(f"\n  passed over: {line}" for line in notes.passed_lines())
-    return DatasetError(f"{path}: no audio found; files that count end in {', '.join(AUDIO_SUFFIXES)}{held}")
+    return DatasetError(
+        f"{path}: no audio found: no audio in this folder; files that count end in {', '.join(AUDIO_SUFFIXES)}{held}"
+    )
 
 
 def pass_over(path: Path, root: Path, notes: ListingNotes) -> None:

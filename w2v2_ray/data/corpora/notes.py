@@ -26,8 +26,8 @@ class Passed(StrEnum):
     TEXTS_OF_MANIFEST = "files of labels beside the manifest"
     TWINS = "second files of one name"
     TABLES = "lists of audio"
-    KEYS = "keys"
-    TEXT_KEYS = "keys that look like a transcript"
+    KEYS = "values of other keys"
+    TEXT_KEYS = "values of keys that look like a transcript"
 
 
 _ADVICE = {
