@@ -53,6 +53,8 @@ def prepare(
     Files that cannot be used are listed in rejects.jsonl with the reason. Killed and run again, it goes on with what
     is not finished. The result does not depend on --jobs.
     """
+    from functools import partial
+
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
     from w2v2_ray.data.ingest_plan import IngestSettings
@@ -73,6 +75,7 @@ def prepare(
             jobs=jobs,
             max_rejects=max_rejects,
             progress=progress,
+            notify=partial(typer.echo, err=True),
         )
     totals = summary.manifest.totals
     if summary.was_finished:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,8 @@ from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.sources import SourceFormat, guess_format, list_items
 from w2v2_ray.data.storage import Location, locate
 from w2v2_ray.errors import RunFailedError, UserError
+from w2v2_ray.orchestration.cluster import ray_cluster
+from w2v2_ray.orchestration.waiting import tell_of_waiting
 
 _TASKS_AHEAD = 2  # per job: enough that no worker waits for the driver
 
@@ -63,6 +64,7 @@ def prepare_dataset(
     jobs: int = 1,
     max_rejects: float = 0.01,
     progress: IngestProgress | None = None,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> IngestSummary:
     """Turn a source of audio into a dataset; the bytes do not depend on `jobs`.
 
@@ -77,6 +79,7 @@ def prepare_dataset(
         jobs: 1 works in this process without Ray; more are that many Ray tasks at a time.
         max_rejects: Fraction of files that may be rejected.
         progress: Told how far it is.
+        notify: Told what is waited for, when no node of a cluster has room for a task.
 
     Raises:
         DatasetError: The source is malformed or empty, `out` holds something else, or too many files were rejected.
@@ -98,7 +101,7 @@ def prepare_dataset(
     with ingest_folder(place):
         report = _Counter(progress, listed)
         report(0)
-        results = _in_process(tasks, report) if min(jobs, len(tasks)) == 1 else _over_ray(tasks, jobs, report)
+        results = _in_process(tasks, report) if min(jobs, len(tasks)) == 1 else _over_ray(tasks, jobs, report, notify)
         manifest = finalise(tasks, results, place, max_rejects)
     forget_notes(place)
     rejected = count_reasons([reject for result in results for reject in result.rejects])
@@ -123,11 +126,13 @@ def _in_process(tasks: Sequence[ShardTask], report: _Counter) -> list[ShardResul
     return [write_shard(task, report) for task in tasks]
 
 
-def _over_ray(tasks: Sequence[ShardTask], jobs: int, report: _Counter) -> list[ShardResult]:
+def _over_ray(
+    tasks: Sequence[ShardTask], jobs: int, report: _Counter, notify: Callable[[str], None]
+) -> list[ShardResult]:
     """Write shards in Ray tasks of one CPU each, with a bounded number in flight."""
     import ray
 
-    with _ray(jobs):
+    with ray_cluster(num_cpus=jobs), tell_of_waiting({"CPU": 1.0}, notify):
         # One thread a task: they would only take the CPUs from each other.
         remote: Any = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(write_shard)
         waiting = list(reversed(tasks))
@@ -159,22 +164,3 @@ def _result_of(reference: Any, task: ShardTask) -> ShardResult:
             f"and {task.items[-1].source} may crash the decoder, or memory ran out: try fewer --jobs"
         ) from error
     return result
-
-
-@contextmanager
-def _ray(jobs: int) -> Iterator[None]:
-    """A Ray to run in: the one this process uses or RAY_ADDRESS names, else a local one that ends with the block."""
-    import os
-
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    # "local" always starts a Ray of its own; without it, one that happens to run on this machine would be joined.
-    options: dict[str, Any] = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level="ERROR", **({} if "RAY_ADDRESS" in os.environ else options))
-    try:
-        yield
-    finally:
-        ray.shutdown()
