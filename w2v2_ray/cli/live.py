@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PLAIN_LINES = 20
 """Lines over a whole run when the output is not a terminal."""
 _TROUBLE = {
+    "waiting": "",
     "start_failed": "workers could not be started, tried again",
     "worker_lost": "a worker was lost",
     "worker_hung": "a worker hung and is replaced",
@@ -28,6 +29,7 @@ _TROUBLE = {
 """Events that are told with their reasons."""
 _REASON_CHARACTERS = 300
 _TROUBLE = {
+    "waiting": "",
     "worker_lost": "a worker was lost",
     "worker_hung": "a worker hung and was replaced",
     "node_lost": "a node was lost",
@@ -48,40 +50,6 @@ def describe(record: dict[str, Any]) -> str:
     return f"{learned}  {speed}".replace(",", " ")
 
 
-class Milestones:
-    """Puts the events of a run that a person wants to see into words: held-out figures, waiting, trouble."""
-
-    def __init__(self) -> None:
-        self._best: float | None = None
-
-    def line(self, event: dict[str, Any]) -> str | None:
-        """An event in a line, or None when it is not worth one."""
-        name = event["event"]
-        if name == "validation":
-            return self._held_out(event)
-        if name == "waiting":
-            return str(event["reason"])
-        if name == "start_failed":
-            return f"workers could not be started, which is tried again: {event.get('reason') or 'no reason given'}"
-        if name in _TROUBLE:
-            return (
-                f"{_TROUBLE[name]} (rank {event.get('rank', '?')}): {str(event.get('reason', ''))[:_REASON_CHARACTERS]}"
-            )
-        if name == "resize":
-            return f"from {event['from']} to {event['to']} workers"
-        return None
-
-    def _held_out(self, event: dict[str, Any]) -> str:
-        score = event.get("wer", event.get("loss"))
-        is_best = score is not None and (self._best is None or score < self._best)
-        self._best = score if is_best else self._best
-        figures = [f"held-out at update {event['update']}:"]
-        figures += [f"WER {event['wer']:.2%}  CER {event['cer']:.2%}"] if "wer" in event else []
-        figures += [f"loss {event['loss']:.3f}"] if "loss" in event else []
-        figures += [f"accuracy {event['accuracy']:.3f}"] if "accuracy" in event else []
-        return "  ".join([*figures, *(["the best so far"] if is_best else [])])
-
-
 class EventLines:
     """Says in a line each what happened to a run that a person who watches wants to know.
 
@@ -100,8 +68,6 @@ class EventLines:
         name = str(event.get("event"))
         if name == "validation":
             return self._held_out(event)
-        if name == "waiting":
-            return str(event.get("reason"))
         if name == "resize":
             return f"resized from {event.get('from')} to {event.get('to')} workers"
         if name not in _TROUBLE:
@@ -112,7 +78,7 @@ class EventLines:
         if self._told.get(name) == reason:
             return None
         self._told[name] = reason
-        return f"{_TROUBLE[name]}{f': {reason}' if reason else ''}"
+        return ": ".join(part for part in (_TROUBLE[name], reason) if part)
 
     def _held_out(self, event: dict[str, Any]) -> str:
         score = float(event.get("wer", event.get("loss", float("nan"))))
@@ -134,6 +100,7 @@ def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[N
 
     On a terminal this is a live bar, elsewhere (a log file, `ray job logs`) a line every few per cent.
     """
+    from w2v2_ray.engine.run_folder import read_lines
     from w2v2_ray.orchestration.progress import EventsFollower, MetricsFollower
 
     columns = (
@@ -160,10 +127,8 @@ def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[N
                     f"update {record['update']}/{job.updates}  {describe(record)}", highlight=False, soft_wrap=True
                 )
 
-        milestones = Milestones()
-
         def tell(event: dict[str, Any]) -> None:
-            line = milestones.line(event)
+            line = lines.line(event)
             if line is None:
                 return
             if event["event"] == "waiting":

@@ -195,10 +195,10 @@ def _state(records: RunRecords, seen: float | None, update_s: float | None, now:
         return "failed"
     if last == "interrupted":
         return "stopped"
-    if last == "waiting":  # said once, for as long as it is so
-        return "waiting"
     if seen is not None and now - seen > max(_SILENT_S, _SILENT_UPDATES * (update_s or 0.0)):
         return "silent"
+    if last == "waiting":
+        return "waiting"
     return "starting" if last == "launch" else "training"
 
 

@@ -17,6 +17,9 @@ _LOOK_INTERVAL_S = 2.0
 _PASSING_S = 6.0
 """Resources that are merely in use are soon free when they are those of our own last workers."""
 
+_SIGN_OF_LIFE_S = 60.0
+"""It is told again after so long, so that a run that waits is told from one whose driver has died."""
+
 Look = Callable[[dict[str, float]], Supply]
 
 
@@ -39,6 +42,7 @@ class WaitingNote:
         self._since: float | None = None
         self._supply: Supply | None = None
         self._told = ""
+        self._told_at = float("-inf")
 
     def room(self, needs: dict[str, float], workers: int) -> bool:
         """Whether the nodes are large enough, in use or not; true when nobody can tell."""
@@ -60,8 +64,8 @@ class WaitingNote:
         if workers_that_fit(supply.nodes, needs) >= workers and now - self._since < _PASSING_S:
             return
         text = waiting_for(needs, workers, supply) or "waiting: there is room, but it is set aside for other runs"
-        if text != self._told:
-            self._told = text
+        if text != self._told or now - self._told_at >= _SIGN_OF_LIFE_S:
+            self._told, self._told_at = text, now
             with contextlib.suppress(OSError):
                 self._event("waiting", reason=text)
 
