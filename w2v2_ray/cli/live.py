@@ -27,14 +27,6 @@ _TROUBLE = {
     "storage_failed": "the storage does not answer",
 }
 """Events that are told with their reasons."""
-_REASON_CHARACTERS = 300
-_TROUBLE = {
-    "waiting": "",
-    "worker_lost": "a worker was lost",
-    "worker_hung": "a worker hung and was replaced",
-    "node_lost": "a node was lost",
-    "oom": "a worker ran out of memory",
-}
 
 
 def describe(record: dict[str, Any]) -> str:

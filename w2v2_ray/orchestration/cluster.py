@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from w2v2_ray.errors import RunFailedError, UserError, W2v2RayError
-from w2v2_ray.gpus import visible_gpus
 from w2v2_ray.orchestration.address import Address, no_cluster, read_address, try_address, wrong_token
 from w2v2_ray.orchestration.cluster_state import look_at_cluster
 from w2v2_ray.orchestration.interrupt import one_interrupt_is_enough
 from w2v2_ray.orchestration.supply import Supply
+from w2v2_ray.processors import visible_gpus
 
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 """Of Ray: says in every run that a Ray started here lets in nobody without the user's token."""

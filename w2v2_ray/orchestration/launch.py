@@ -22,7 +22,6 @@ from w2v2_ray.engine.tasks.setup import check_usable
 from w2v2_ray.engine.tasks.start import at_hand, resolve
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
-from w2v2_ray.gpus import usable_gpus
 from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.finished import finished_at, updates_made
 from w2v2_ray.orchestration.hold import hold_run
@@ -31,6 +30,7 @@ from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
 from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
 from w2v2_ray.orchestration.spec_changes import changes_of, tell_changes
 from w2v2_ray.orchestration.supply import Supply, refuse_here, settle_gpus
+from w2v2_ray.processors import usable_gpus
 from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob

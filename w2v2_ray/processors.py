@@ -1,4 +1,4 @@
-"""NVIDIA GPUs of this machine, counted without torch, which takes seconds to import."""
+"""GPUs and CPU of this machine, looked at without torch, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -64,6 +64,24 @@ def torch_has_cuda(version_file: Path | None = None) -> bool:
     except OSError:
         return True  # a torch of another make: let it say itself what it lacks
     return re.search(r"^(?:cuda|hip)\b[^=\n]*= *['\"]", text, re.MULTILINE) is not None
+
+
+def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether torch's library has kernels for bf16 on this processor; None where the system does not tell.
+
+    Args:
+        cpuinfo: What Linux says of the processor.
+    """
+    try:
+        text = cpuinfo.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"^(flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    if found is None:
+        return None
+    flags = set(found[2].split())
+    # As oneDNN asks: it computes bf16 with these of the AVX-512 family too.
+    return "bf16" in flags or "avx_ne_convert" in flags or {"avx512bw", "avx512vl", "avx512dq"} <= flags
 
 
 def _listed_by_nvidia_smi(devices: Path) -> int:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from w2v2_ray.gpus import torch_has_cuda, usable_gpus, visible_gpus
+from w2v2_ray.processors import torch_has_cuda, usable_gpus, visible_gpus
 
 
 @pytest.fixture
