@@ -162,7 +162,7 @@ def test_the_workers_of_every_job_fit_the_nodes(name, path):
     job = load_job(path).job
     if not isinstance(job, TrainJob):
         pytest.skip("a sweep: its trials are those of its base job")
-    wanted = {"CPU": job.worker.cpus, "GPU": job.worker.gpus}
+    wanted = {"CPU": job.worker.cpus, "GPU": 0 if job.worker.gpus == "auto" else job.worker.gpus}
     room = 0
     for resources, count in node_types(name).values():
         fitting = [resources.get(kind, 0) // amount for kind, amount in wanted.items() if amount]

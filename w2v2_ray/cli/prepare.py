@@ -93,6 +93,8 @@ def prepare(
     and in ingest.json. Killed and run again, it goes on with what is not finished. The result does not depend on
     --jobs.
     """
+    from functools import partial
+
     from w2v2_ray.cli.ingest_table import listing_lines, table_lines
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
@@ -134,6 +136,7 @@ def prepare(
             if hold_out is None
             else HoldOut(hold_out, held_out_to, hold_out_seed, hold_out_by is HoldOutChoice.SPEAKER),
             announce=announce,
+            notify=partial(typer.echo, err=True),
         )
     for line in table_lines(out, summary, held_out_to):
         print(line)
