@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from w2v2_ray.processors import torch_has_cuda, usable_gpus, visible_gpus
+from w2v2_ray.processors import cpu_multiplies_bf16, torch_has_cuda, usable_gpus, visible_gpus
 
 
 @pytest.fixture
@@ -55,3 +55,24 @@ def test_a_torch_built_without_cuda_uses_no_gpu(devices, tmp_path, version, has)
     file.write_text(f"__version__ = '2.13.0'\n{version}")
     assert torch_has_cuda(file) == has
     assert usable_gpus({}, devices, file) == (3 if has else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512f avx512bw avx512vl avx512dq\n", True),
+        ("flags : fpu avx2 fma\n", False),
+        ("Features\t: fp asimd bf16\n", True),
+        ("something else\n", None),
+    ],
+)
+def test_whether_a_cpu_multiplies_bf16_is_read_from_what_linux_says_of_it(tmp_path, text, has):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert cpu_multiplies_bf16(tmp_path / "cpuinfo") is has
+    assert cpu_multiplies_bf16(tmp_path / "nothing") is None
+
+
+def test_that_agrees_with_torch_here():
+    from w2v2_ray.model.cpu.half_products import has_fast_bf16
+
+    assert cpu_multiplies_bf16() in (None, has_fast_bf16())

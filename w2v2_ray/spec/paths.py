@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Any
 
-from w2v2_ray.spec.diagnostics import Diagnostic, dotted, show
+from w2v2_ray.spec.diagnostics import Diagnostic, dotted
 from w2v2_ray.spec.document import Node, Path
 
 _MANIFEST = "dataset.json"
@@ -25,7 +25,7 @@ def path_mistakes(tree: Node) -> Iterator[Diagnostic]:
             continue
         message = _wrong(path, File(os.path.expanduser(text)))
         if message:
-            yield Diagnostic(message, dotted(path), show(text), tree.nearest(path).place)
+            yield Diagnostic(message, dotted(path), _whole(text), tree.nearest(path).place)
 
 
 def unseen_uris(tree: Node) -> list[str]:
@@ -84,3 +84,8 @@ def _not_writable(file: File) -> str | None:
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there} cannot be written by you; use a folder that you may write"
     return None
+
+
+def _whole(text: str) -> str:
+    """A path at its full length, for its end says most."""
+    return "".join(char if char.isprintable() else "?" for char in text)
