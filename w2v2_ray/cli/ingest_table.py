@@ -23,7 +23,7 @@ def listing_lines(
         f"{texts:,} with a transcript"
     )
     if not texts:
-        yield "note: without transcripts it serves pre-training only; `w2v2-ray prepare --help` says where they are sought"
+        yield "note: without transcripts it serves pre-training only; `prepare --help` says where they are sought"
     if listing.renamed:
         yield f"note: {listing.renamed:,} have an id that occurred before; theirs end in ~2, ~3, ..."
     if division is not None and asked is not None:
@@ -31,7 +31,7 @@ def listing_lines(
         share = len(division.held_out) / len(listing.items)
         if not asked / 2 <= share <= asked * 2:
             nearer = "; --hold-out-by recording comes nearer" if division.unit == "speakers" else ""
-            yield f"note: {share:.1%} are held out where {asked:.1%} were asked for: {division.unit} are not cut{nearer}"
+            yield f"note: {share:.1%} are held out, {asked:.1%} were asked for: {division.unit} are not cut{nearer}"
         if division.unit != "speakers" and any(item.speaker is not None for item in listing.items):
             yield f"note: divided by {division.unit}, so a speaker may be in both parts"
 

@@ -107,15 +107,15 @@ def read_source(
         raise DatasetError(f"{source}: --format {known} reads {wanted}, but this is {found}")
     notes = ListingNotes()
     description, items = _read(source.absolute(), known, chosen, notes, guessed=source_format is None)
-    found = _without_contradictions(items)
-    listed = _with_unique_ids(found)
+    named = _without_contradictions(items)
+    listed = _with_unique_ids(named)
     if not listed:
         raise (
             no_audio(source, notes)
             if source.is_dir()
             else DatasetError(f"{source}: no audio found with --format {known}: it lists none")
         )
-    renamed = sum(new.id != old.id for new, old in zip(listed, found, strict=True))
+    renamed = sum(new.id != old.id for new, old in zip(listed, named, strict=True))
     return SourceListing(listed, known, description, notes, renamed)
 
 
@@ -230,7 +230,7 @@ def _letters(path: Path, count: int) -> list[str | None]:
 def _without_contradictions(items: Iterable[SourceItem]) -> list[SourceItem]:
     """The items; those of one part of one file with different transcripts get a problem."""
     listed = list(items)
-    texts: dict[tuple[str, float | None, float | None], set[str]] = {}
+    texts: dict[tuple[str, float, float | None], set[str]] = {}
     for item in listed:
         if item.transcript is not None:
             texts.setdefault(_part_of(item), set()).add(" ".join(item.transcript.split()))
@@ -242,8 +242,8 @@ def _without_contradictions(items: Iterable[SourceItem]) -> list[SourceItem]:
     ]
 
 
-def _part_of(item: SourceItem) -> tuple[str, float | None, float | None]:
-    return item.path, item.offset_s, item.duration_s
+def _part_of(item: SourceItem) -> tuple[str, float, float | None]:
+    return item.path, item.offset_s or 0.0, item.duration_s
 
 
 def _contradiction(texts: set[str]) -> str:

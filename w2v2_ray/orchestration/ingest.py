@@ -146,10 +146,11 @@ def prepare_dataset(
     division = _divide(listing, out, hold_out)
     if announce is not None:
         announce(listing, division)
-    parts = [_part("whole", listing.items, settings, locate(out))]
-    if hold_out is not None and division is not None:
-        held_out = _part("held out", division.held_out, settings, locate(hold_out.to))
-        parts = [_part("kept", division.kept, settings, locate(out)), held_out]
+    if hold_out is None or division is None:
+        parts = [_part("whole", listing.items, settings, locate(out))]
+    else:
+        kept = _part("kept", division.kept, settings, locate(out))
+        parts = [kept, _part("held out", division.held_out, settings, locate(hold_out.to))]
     unfinished = [part for part in parts if part.finished is None]
     with ExitStack() as folders:
         for part in unfinished:
