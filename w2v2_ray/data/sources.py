@@ -150,6 +150,7 @@ def _unknown(source: Path, suffix: str) -> DatasetError:
     if suffix in CONVERTIBLE_SUFFIXES:
         return DatasetError(f"{start}libsndfile cannot decode it{conversion_hint(source)}")
     if suffix in table.SUFFIXES:
+        next(_lines(source), None)  # refuses what is not UTF-8
         return DatasetError(
             f"{start}its first line names no column of audio (such as path, file_name, audio_filepath) and its lines "
             "do not begin with audio files: name the columns (--audio-key, --text-key), "

@@ -20,7 +20,7 @@ def run(*arguments):
 
 def speak(path, seconds=0.5, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(abs(hash(path.name)) % 1000)
+    rng = np.random.default_rng(sum(path.as_posix().encode()))
     soundfile.write(path, rng.normal(0, 0.1, round(seconds * 16_000)), 16_000, **options)
     return path
 

@@ -225,3 +225,9 @@ def test_words_beside_a_fairseq_manifest_are_read_and_other_labels_named(tmp_pat
     write(tmp_path, "train.wrd", "YES\nNO\n")
     with pytest.raises(DatasetError, match=r"train\.wrd: has 2 transcripts for the 1 files"):
         read_source(path)
+
+
+def test_a_table_of_another_encoding_is_called_that(tmp_path):
+    (tmp_path / "t.csv").write_bytes("path,text\na.wav,yes\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"t\.csv: is not UTF-8 text"):
+        read_source(tmp_path / "t.csv")
