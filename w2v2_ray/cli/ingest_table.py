@@ -26,6 +26,11 @@ def listing_lines(
         yield "note: without transcripts it serves pre-training only; `w2v2-ray prepare --help` says where they belong"
     if listing.renamed:
         yield f"note: {listing.renamed:,} have an id that occurred before; theirs end in ~2, ~3, ..."
+    if listing.contradictions:
+        yield (
+            f"warning: {len(listing.contradictions):,} recordings or parts are listed with different texts, and all are "
+            f"kept; if one is wrong, remove its line: {listing.contradictions[0]}"
+        )
     if division is not None and asked is not None:
         yield f"held out: {division}"
         share = len(division.held_out) / len(listing.items)

@@ -47,6 +47,7 @@ class SourceListing:
         description: The same in words.
         notes: What was read from where, and what was passed over.
         renamed: Utterances whose id had occurred before.
+        contradictions: Parts of audio that are listed with different texts, each in words.
     """
 
     items: list[SourceItem]
@@ -54,6 +55,7 @@ class SourceListing:
     description: str
     notes: ListingNotes
     renamed: int = 0
+    contradictions: tuple[str, ...] = ()
 
 
 def guess_format(source: Path, chosen: ChosenKeys = USUAL_KEYS) -> SourceFormat:
@@ -108,16 +110,16 @@ def read_source(
         raise DatasetError(f"{source}: --format {known} reads {wanted}, but this is {found}")
     notes = ListingNotes()
     description, items = _read(source.absolute(), known, chosen, notes, guessed=source_format is None)
-    told_apart = _without_contradictions(items)
-    listed = _with_unique_ids(told_apart)
+    named = list(items)
+    listed = _with_unique_ids(named)
     if not listed:
         raise (
             no_audio(source, notes)
             if source.is_dir()
             else DatasetError(f"{source}: no audio found with --format {known}: it lists none")
         )
-    renamed = sum(new.id != old.id for new, old in zip(listed, told_apart, strict=True))
-    return SourceListing(listed, known, description, notes, renamed)
+    renamed = sum(new.id != old.id for new, old in zip(listed, named, strict=True))
+    return SourceListing(listed, known, description, notes, renamed, _contradictions(named))
 
 
 def _read(
@@ -151,6 +153,7 @@ def _unknown(source: Path, suffix: str) -> DatasetError:
     if suffix in CONVERTIBLE_SUFFIXES:
         return DatasetError(f"{start}libsndfile cannot decode it{conversion_hint(source)}")
     if suffix in table.SUFFIXES:
+        next(_lines(source), None)  # refuses what is not UTF-8
         return DatasetError(
             f"{start}its first line names no column of audio (such as path, file_name, audio_filepath) and its lines "
             "do not begin with audio files: name the columns (--audio-key, --text-key), "
@@ -240,28 +243,20 @@ def _is_unit(token: str) -> bool:
     return sum(not unicodedata.combining(character) for character in composed) > 1 and "|" not in token
 
 
-def _without_contradictions(items: Iterable[SourceItem]) -> list[SourceItem]:
-    """The items; those of one part of one file with different transcripts get a problem."""
-    listed = list(items)
-    texts: dict[tuple[str, float | None, float | None], set[str]] = {}
-    for item in listed:
+def _contradictions(items: Iterable[SourceItem]) -> tuple[str, ...]:
+    """Parts of audio with several texts. All are kept, since each may be right: nobody but the user can tell."""
+    texts: dict[tuple[str, float | None, float | None], dict[str, None]] = {}
+    names: dict[tuple[str, float | None, float | None], str] = {}
+    for item in items:
+        part = (item.path, item.offset_s, item.duration_s)
+        names.setdefault(part, item.source)
         if item.transcript is not None:
-            texts.setdefault(_part_of(item), set()).add(" ".join(item.transcript.split()))
-    return [
-        replace(item, problem=_contradiction(known))
-        if item.problem is None and len(known := texts.get(_part_of(item), set())) > 1
-        else item
-        for item in listed
-    ]
-
-
-def _part_of(item: SourceItem) -> tuple[str, float | None, float | None]:
-    return item.path, item.offset_s, item.duration_s
-
-
-def _contradiction(texts: set[str]) -> str:
-    shown = ", ".join(repr(text[:40]) for text in sorted(texts)[:3])
-    return f"bad_transcript: the same audio is listed with {len(texts)} different texts ({shown}); keep the right one"
+            texts.setdefault(part, {})[" ".join(item.transcript.split())] = None
+    return tuple(
+        f"{names[part]} has {len(known)} different texts: " + ", ".join(repr(text[:40]) for text in [*known][:3])
+        for part, known in texts.items()
+        if len(known) > 1
+    )
 
 
 def _with_unique_ids(items: Iterable[SourceItem]) -> list[SourceItem]:

@@ -155,10 +155,11 @@ def prepare_dataset(
     division = _divide(listing, out, hold_out)
     if announce is not None:
         announce(listing, division)
-    parts = [_part("whole", listing.items, settings, locate(out))]
-    if hold_out is not None and division is not None:
-        held_out = _part("held out", division.held_out, settings, locate(hold_out.to))
-        parts = [_part("kept", division.kept, settings, locate(out)), held_out]
+    if hold_out is None or division is None:
+        parts = [_part("whole", listing.items, settings, locate(out))]
+    else:
+        kept = _part("kept", division.kept, settings, locate(out))
+        parts = [kept, _part("held out", division.held_out, settings, locate(hold_out.to))]
     unfinished = [part for part in parts if part.finished is None]
     with ExitStack() as folders:
         for part in unfinished:
@@ -226,6 +227,7 @@ def _record(listing: SourceListing, part: _Part, division: Division | None, hold
         "read_as": listing.description,
         "found": len(listing.items),
         "renamed": listing.renamed,
+        "different_texts": len(listing.contradictions),
         **listing.notes.as_dict(),
     }
     if division is not None and hold_out is not None:

@@ -115,6 +115,19 @@ def test_a_bad_file_is_named_and_the_others_are_transcribed(model, audio):
     assert "Traceback" not in result.stderr
 
 
+def test_a_folder_is_heard_as_prepare_lists_it(model, audio):
+    (audio / ".hid").mkdir()
+    for name in ("._a.flac", ".hid/x.wav", "talk.m4a"):
+        (audio / name).write_bytes(b"no audio")
+    soundfile.write(audio / "d.opus", np.zeros(16_000), 16_000, format="OGG", subtype="OPUS")
+    result = run(model, audio)
+    assert result.exit_code == 0, result.output
+    names = [line.split("\t")[0] for line in result.stdout.splitlines()]
+    assert names == [str(audio / name) for name in ("a.flac", "c.mp3", "d.opus", "deep/b.wav")]
+    assert "passed over 1 audio to convert (.m4a; such as talk.m4a)" in result.stderr
+    assert "passed over 2 hidden files and folders" in result.stderr
+
+
 def test_what_is_not_there_is_said(model, audio, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

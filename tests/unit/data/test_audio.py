@@ -107,6 +107,47 @@ def test_a_file_shorter_than_its_manifest_says_is_truncated(write_audio):
     assert len(load_speech(path, LIMITS, Excerpt(duration_s=1.01))) == 16000
 
 
+def message_of(path, excerpt):
+    with pytest.raises(AudioError) as caught:
+        load_speech(path, LIMITS, excerpt)
+    return caught.value.message
+
+
+def test_a_file_longer_than_its_duration_is_read_from_its_start(write_audio):
+    path = write_audio("a.wav", 2.0)
+    whole = load_speech(path)
+    np.testing.assert_array_equal(load_speech(path, LIMITS, Excerpt(duration_s=0.5)), whole[:8000])
+    np.testing.assert_array_equal(load_speech(path, LIMITS, Excerpt(duration_s=1.95)), whole)  # rounding
+
+
+def test_a_file_with_more_samples_than_listed_is_another_one(write_audio):
+    path = write_audio("a.wav", 2.0)
+    assert message_of(path, Excerpt(frames=16000)) == (
+        "not_as_listed: the manifest promises 16000 samples, the file has 32000 at 16000 Hz; list the files anew"
+    )
+    assert len(load_speech(path, LIMITS, Excerpt(frames=31000))) == 32000
+
+
+def test_a_part_beyond_the_end_is_refused_with_both_numbers(write_audio):
+    path = write_audio("a.wav", 2.0)
+    assert message_of(path, Excerpt(offset_s=30.0)) == (
+        "truncated: the manifest's part begins at 30.00 s, the file has 2.00 s"
+    )
+    assert message_of(path, Excerpt(1.0, 1e12)).endswith("s, the file has 2.00 s")
+
+
+def test_a_late_part_may_not_be_cut_because_the_file_is_long(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000 * 100, np.int16), 16000)
+    assert message_of(tmp_path / "a.wav", Excerpt(99.0, 2.0)) == (
+        "truncated: the manifest promises 101.00 s, the file has 100.00 s"
+    )
+
+
+def test_a_file_that_must_be_converted_says_how(tmp_path):
+    (tmp_path / "a.m4a").write_bytes(b"\x00\x00\x00\x20ftypM4A " + bytes(200))
+    assert message_of(tmp_path / "a.m4a", Excerpt()).endswith('convert it: ffmpeg -i "a.m4a" -ac 1 -ar 16000 "a.flac"')
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_no_numbers_are_not_finite(tmp_path, value):
     samples = np.zeros(8000, np.float32)

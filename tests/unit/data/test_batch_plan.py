@@ -172,6 +172,14 @@ def test_a_dataset_of_short_utterances_is_refused_with_the_remedy():
         make_plan([5, 9, 7])
 
 
+def test_a_corpus_of_short_words_is_told_a_limit_that_keeps_most_of_it():
+    lengths = [*range(2_000, 6_000, 10), 9_000]
+    with pytest.raises(DatasetError, match=r"--set batch\.min_samples=2400 keeps 361 of them") as caught:
+        make_plan(lengths, min_samples=32_000, max_samples=64_000, max_tokens=64_000)
+    assert "none of the 401 utterances has min_samples: 32000" in caught.value.message
+    make_plan(lengths, min_samples=2_400, max_samples=64_000, max_tokens=64_000)
+
+
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 5))
 def test_any_number_of_workers_shares_an_update_evenly(per_update, world_size, update):
     shares = [assigned(per_update, update, rank, world_size) for rank in range(world_size)]

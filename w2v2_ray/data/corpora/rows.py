@@ -80,6 +80,7 @@ class RowReader:
             speaker=speaker or item.speaker,
             offset_s=offset_s,
             duration_s=duration_s,
+            problem="too_short: the list gives it 0 s" if duration_s == 0 else None,
         )
         item, text_key = self._with_text(item, row, place)
         self._note(row, text_key, speaker_key if speaker else None, {audio_key, *time_keys})

@@ -160,9 +160,11 @@ def _nameless_columns(rows: Sequence[list[str]], delimiter: str) -> tuple[str, .
         return ("path", "text")
     if spaced == [False, True]:
         return ("path", "speaker", "text")
-    if spaced == [True, False] and any(row[2].strip() for row in rows):
-        return ("path", "text", "speaker")
-    return ("path", "raw_text", "text") if delimiter == "|" else None
+    if any(set(row[1].casefold().split()) & set(row[2].casefold().split()) for row in rows) or not all(
+        row[2].strip() for row in rows
+    ):
+        return ("path", "raw_text", "text")  # twice the same text, or the second only where it differs
+    return ("path", "text", "speaker") if spaced == [True, False] else None
 
 
 def _is_number(value: str) -> bool:

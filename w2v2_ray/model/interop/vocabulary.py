@@ -105,7 +105,8 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     if isinstance(content, list) and all(isinstance(symbol, str) for symbol in content):
         return tuple(content)
     if isinstance(content, dict):
-        return from_index(content, str(path))
+        # Hugging Face's, whose blank is called padding and is usually the first.
+        return from_huggingface(from_index(content, str(path)), 0, None)
     raise CheckpointError(f"{path}: not a vocabulary: a list of symbols or {{symbol: number}} was expected")
 
 
