@@ -28,8 +28,8 @@ def listing_lines(
         yield f"note: {listing.renamed:,} have an id that occurred before; theirs end in ~2, ~3, ..."
     if listing.contradictions:
         yield (
-            f"warning: {len(listing.contradictions):,} recordings or parts are listed with different texts, and all are "
-            f"kept; if one is wrong, remove its line: {listing.contradictions[0]}"
+            f"warning: {len(listing.contradictions):,} recordings or parts are listed with different texts, and all "
+            f"are kept; if one is wrong, remove its line: {listing.contradictions[0]}"
         )
     if division is not None and asked is not None:
         yield f"held out: {division}"

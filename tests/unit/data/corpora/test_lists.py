@@ -227,3 +227,8 @@ def test_a_table_of_another_encoding_is_called_that(tmp_path):
     (tmp_path / "t.csv").write_bytes("path,text\na.wav,yes\n".encode("utf-16"))
     with pytest.raises(DatasetError, match=r"t\.csv: is not UTF-8 text"):
         read_source(tmp_path / "t.csv")
+
+
+def test_half_a_character_is_no_speaker_and_no_text(tmp_path):
+    (item,) = read_source(jsonl(tmp_path, {"audio": "a.wav", "text": "a\udfffb", "speaker": "\ud800x"})).items
+    assert (item.transcript, item.speaker) == ("a?b", "?x")
