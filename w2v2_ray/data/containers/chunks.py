@@ -136,7 +136,7 @@ def _until_audio(content: Content, layout: _Layout) -> Iterator[_Chunk]:
         if layout.counts_header:
             size = max(0, size - head_bytes)
         yield _Chunk(name, position + head_bytes, size, unpadded)
-        if name == layout.audio:
+        if name == layout.audio or size < 0:
             return
         following = _aligned(position + head_bytes + size, layout)
         padded = following != position + head_bytes + size
