@@ -28,7 +28,7 @@ from w2v2_ray.evaluation.recogniser import load_recogniser
 from w2v2_ray.evaluation.transcription import transcribe
 recogniser = load_recogniser(Path(sys.argv[1]), best=True)
 started = time.perf_counter()
-sources = find_sources([Path(p) for p in sys.argv[2:]])
+sources = find_sources([Path(p) for p in sys.argv[2:]]).sources
 results = list(transcribe(sources, recogniser, GreedyDecoder(recogniser.vocabulary)))
 print(json.dumps({
     "seconds": time.perf_counter() - started,

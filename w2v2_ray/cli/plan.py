@@ -38,6 +38,7 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
     from rich.table import Table
 
     from w2v2_ray.cli.output import readable_bytes, readable_count
+    from w2v2_ray.spec.symbols import visible
 
     data, batch = result.data, job.batch
     rows = [
@@ -60,7 +61,7 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
         masked = f"{readable_count(round(result.masked_frames_per_update))} expected"
         rows.insert(-2, ("masked frames per update", masked))
     if result.symbols is not None:
-        rows.insert(-2, ("symbols", f"{len(result.symbols)}: {' '.join(result.symbols)}"))
+        rows.insert(-2, ("symbols", f"{len(result.symbols)}: {' '.join(map(visible, result.symbols))}"))
     table = Table(title=result.name, show_header=False, title_justify="left", box=SIMPLE)
     for row in rows:
         table.add_row(*row)

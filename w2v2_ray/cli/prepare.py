@@ -44,6 +44,18 @@ def prepare(
     shard_mb: Annotated[float, typer.Option(min=0.01, help="Size that shards should have, MiB, roughly.")] = 128,
     min_s: Annotated[float, typer.Option(min=0.0, help="Shorter audio is rejected, seconds.")] = 0.1,
     max_s: Annotated[float, typer.Option(min=0.0, help="Longer audio is rejected, seconds.")] = 60.0,
+    max_peak: Annotated[
+        float, typer.Option(min=1.0, help="Audio with a larger sample is rejected, in full scales (floating point).")
+    ] = 2.0,
+    max_clipped: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Audio with a larger fraction of clipped samples is rejected.")
+    ] = 0.02,
+    min_level_dbfs: Annotated[
+        float,
+        typer.Option(
+            min=-200.0, max=0.0, help="Audio of a lower level (RMS) is rejected as silent, dB below full scale."
+        ),
+    ] = -75.0,
     max_rejects: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Fraction of files that may be rejected before this fails.")
     ] = 0.01,
@@ -56,13 +68,17 @@ def prepare(
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
     from w2v2_ray.data.ingest_plan import IngestSettings
+    from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.errors import UserError
     from w2v2_ray.orchestration.ingest import prepare_dataset
 
     if min_s >= max_s:
         raise UserError(f"--min-s {min_s:g} is not below --max-s {max_s:g}; nothing could be kept")
     settings = IngestSettings(
-        codec=codec.value, limits=DurationLimits(min_s, max_s), target_shard_bytes=round(shard_mb * 2**20)
+        codec=codec.value,
+        limits=DurationLimits(min_s, max_s),
+        target_shard_bytes=round(shard_mb * 2**20),
+        signal=SignalLimits(max_peak, max_clipped, min_level_dbfs),
     )
     with progress_bar("preparing", "files") as progress:
         summary = prepare_dataset(
@@ -83,3 +99,5 @@ def prepare(
     )
     reasons = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items())
     print(f"rejected {totals.rejected} of {summary.listed}" + (f" ({reasons}); see rejects.jsonl" if reasons else ""))
+    if summary.odd:
+        print("kept but odd: " + ", ".join(f"{note} {count}" for note, count in summary.odd.items()))

@@ -138,11 +138,7 @@ class BatchPlan:
         kept = lengths >= min_samples
         self._kept = np.flatnonzero(kept if usable is None else kept & usable).astype(np.int32)
         if not len(self._kept):
-            longest = int(lengths.max()) if len(lengths) else 0
-            raise DatasetError(
-                f"none of the {len(lengths)} utterances has min_samples: {min_samples} samples (the longest has "
-                f"{longest}); lower batch.min_samples or use longer audio"
-            )
+            raise _none_long_enough(lengths, min_samples)
         self._lengths = np.minimum(lengths[self._kept], max_samples).astype(np.int32)
         self.dropped_short = len(lengths) - len(self._kept)
         self.cropped_long = int(np.count_nonzero(lengths > max_samples))
@@ -240,3 +236,19 @@ def assigned(micro_batches_per_update: int, update: int, world_rank: int, world_
     share, extra = divmod(micro_batches_per_update, world_size)
     first = start + world_rank * share + min(world_rank, extra)
     return range(first, first + share + (world_rank < extra))
+
+
+def _none_long_enough(lengths: npt.NDArray[np.integer], min_samples: int) -> DatasetError:
+    """The error for a dataset that is shorter all over, as corpora of single words are."""
+    longest = int(lengths.max()) if len(lengths) else 0
+    start = (
+        f"none of the {len(lengths)} utterances has min_samples: {min_samples} samples (the longest has {longest}); "
+    )
+    if longest == 0 or longest >= min_samples:
+        return DatasetError(f"{start}lower batch.min_samples or use longer audio")
+    # Nine of ten are kept: the very shortest would crop the sub-batches that they are in.
+    proposed = int(np.percentile(lengths, 10)) // 100 * 100 or 1
+    kept = int(np.count_nonzero(lengths >= proposed))
+    return DatasetError(
+        f"{start}lower batch.min_samples or use longer audio: --set batch.min_samples={proposed} keeps {kept} of them"
+    )

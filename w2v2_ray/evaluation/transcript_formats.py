@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from w2v2_ray.data.sources import AUDIO_SUFFIXES
+from w2v2_ray.data.corpora.files import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from w2v2_ray.evaluation.hypothesis import Word
 from w2v2_ray.evaluation.transcription import Transcript
 
@@ -18,7 +18,7 @@ Detail = Literal["word", "character", "none"]
 _MAX_CUE_S = 6.0
 _MAX_CUE_CHARACTERS = 84  # two lines of 42, the usual limit of subtitles
 _PAUSE_S = 1.0
-_SUFFIXES = (*AUDIO_SUFFIXES, ".aif", ".aiff", ".au", ".caf", ".oga", ".opus", ".rf64", ".sph", ".w64")
+_SUFFIXES = frozenset((*AUDIO_SUFFIXES, *CONVERTIBLE_SUFFIXES))
 
 
 def render(transcript: Transcript, wanted: TranscriptFormat, detail: Detail = "word") -> str:
@@ -43,9 +43,11 @@ def _as_dict(transcript: Transcript, detail: Detail) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": transcript.name,
         "text": hypothesis.text,
-        "confidence": round(hypothesis.confidence, 4),
+        "confidence": None if transcript.is_silent else round(hypothesis.confidence, 4),
         "duration_s": round(transcript.duration_s, 3),
     }
+    if transcript.note is not None:
+        document["note"] = transcript.note
     if detail == "none":
         return document
     document["words"] = []

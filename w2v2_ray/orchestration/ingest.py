@@ -49,6 +49,11 @@ class IngestSummary:
     wall_s: float
 
     @property
+    def odd(self) -> dict[str, int]:
+        """How many were kept with something odd about their signal, for each `SignalNote`."""
+        return self.manifest.totals.odd
+
+    @property
     def hours(self) -> float:
         """Audio hours in the dataset."""
         return self.manifest.totals.samples / SAMPLE_RATE / 3600

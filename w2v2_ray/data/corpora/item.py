@@ -1,0 +1,61 @@
+"""One utterance of a source, before it is decoded."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")
+_NOT_SPEAKERS = frozenset(
+    {"audio", "audios", "clips", "data", "flac", "mp3", "ogg", "recordings", "segments", "wav", "wavs"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """One utterance to ingest.
+
+    Args:
+        id: Unique name.
+        path: Absolute path of the audio file.
+        source: That path relative to the source, for the record.
+        transcript: What is said, where known.
+        speaker: Who says it, where known.
+        offset_s: Start within the file; None means from its start.
+        duration_s: Length, where the manifest says so.
+        frames: Length in samples at the file's rate, where the manifest says so.
+        problem: Why the item cannot be used, found while listing; a `reason: detail` as of `AudioError`.
+    """
+
+    id: str
+    path: str
+    source: str
+    transcript: str | None = None
+    speaker: str | None = None
+    offset_s: float | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+    problem: str | None = None
+
+
+def item_of(path: Path, relative: Path) -> SourceItem:
+    """The utterance of a whole file, its id and speaker taken from its name below the source."""
+    source = valid_text(relative.as_posix())
+    without_suffix = source[: len(source) - len(relative.suffix)] if relative.suffix else source
+    return SourceItem(without_suffix, str(path), source, speaker=speaker_of(relative))
+
+
+def speaker_of(relative: Path) -> str | None:
+    """Guess from the LibriSpeech form of a name, or take the folder's name."""
+    match = LIBRISPEECH_ID.fullmatch(relative.stem)
+    if match:
+        return match[1]
+    folder = relative.parent.name
+    return valid_text(folder) if folder and folder.lower() not in _NOT_SPEAKERS else None
+
+
+def valid_text(name: str) -> str:
+    """A file name as valid Unicode: names that are not UTF-8 would not fit an Arrow string."""
+    return os.fsencode(name).decode("utf-8", "replace")
