@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Answer:
         out: Standard output.
         err: Standard error.
         escaped: Traceback of an exception that nobody turned into a message.
+        wall_s: Time that it took.
     """
 
     arguments: tuple[str, ...]
@@ -38,6 +40,7 @@ class Answer:
     out: str
     err: str
     escaped: str = ""
+    wall_s: float = 0.0
 
     @property
     def said(self) -> str:
@@ -55,7 +58,7 @@ def run_inside(arguments: Sequence[str], folder: Path, environment: Mapping[str,
     """Run a command in this process, in a folder."""
     from w2v2_ray.cli.app import main
 
-    escaped, code = "", 0
+    escaped, code, started_s = "", 0, time.monotonic()
     before, variables, here = list(sys.argv), dict(os.environ), Path.cwd()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
@@ -74,7 +77,7 @@ def run_inside(arguments: Sequence[str], folder: Path, environment: Mapping[str,
             os.environ.clear()
             os.environ.update(variables)
             sys.argv[:] = before
-        return Answer(tuple(arguments), code, _text(out), _text(err), escaped)
+        return Answer(tuple(arguments), code, _text(out), _text(err), escaped, time.monotonic() - started_s)
 
 
 def run_command(

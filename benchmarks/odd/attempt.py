@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from odd.answer import Answer
-from odd.verdict import Verdict, trouble
+from odd.verdict import Category, Verdict, trouble
 from odd.workbench import Workbench
 
 Judge = Callable[[Sequence[Answer]], Verdict]
@@ -59,6 +59,8 @@ def judged(attempt: Attempt, answers: Sequence[Answer]) -> Verdict:
     """The verdict on an attempt."""
     for answer in answers:
         found = trouble(answer)
+        if found is None and answer.wall_s > attempt.limit_s:
+            found = Verdict(Category.HANG, f"{answer.wall_s:.0f} s for `{answer.arguments[0]}` of so little")
         if found is not None:
             return found
     return attempt.judge(answers)

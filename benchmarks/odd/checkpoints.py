@@ -28,7 +28,7 @@ _FOREIGN: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "text": (b"hello\n" * 20, ()),
     "a Git LFS pointer": (_POINTER, ("lfs",)),
     "a Git LFS pointer with CRLF": (_POINTER.replace(b"\n", b"\r\n"), ("lfs",)),
-    "an HTML page": (b"\n<!doctype html>\n<html><head><title>404</title></head></html>", ("html",)),
+    "an HTML page": (b"\n<!doctype html>\n<html><head><title>404</title></head></html>", ("html|web page",)),
     "an XML error": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', ()),
     "a JSON error": (b'{"error": "Repository not found"}', ()),
     "a gzip file": (gzip.compress(b"hello" * 99), ()),

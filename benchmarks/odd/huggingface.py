@@ -172,7 +172,7 @@ def _spoilt_vocabulary(rng: np.random.Generator, folder: Path, bench: Workbench)
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
             Expected(None, naming=("lfs",)),
         ),
-        "an HTML page": (b"<!DOCTYPE html><html>404</html>", Expected(None, naming=("html",))),
+        "an HTML page": (b"<!DOCTYPE html><html>404</html>", Expected(None, naming=("html|web page",))),
         "a number of 5000 digits": (text.replace(": 31", ": " + "9" * 5_000).encode(), Expected(None)),
         "brackets nested deeply": (b"[" * 100_000, Expected(None)),
         "half a surrogate pair": (text.replace('"Q"', '"\\ud800"').encode(), Expected(None)),

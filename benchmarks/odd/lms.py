@@ -181,7 +181,7 @@ def _no_model(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attem
             b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0a" * 32 + b"\nsize 9\n",
             ("lfs",),
         ),
-        "an HTML page": (b"<!DOCTYPE html>\n<html><body>404</body></html>", ("html",)),
+        "an HTML page": (b"<!DOCTYPE html>\n<html><body>404</body></html>", ("html|web page",)),
         "noise": (rng.bytes(3_000), ()),
         "a KenLM binary cut off": (binary + bytes(30), ()),
         "an ARPA cut off": (arpa(WORDS).encode()[:120], ()),

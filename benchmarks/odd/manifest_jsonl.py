@@ -100,7 +100,6 @@ def _durations(rng: np.random.Generator, folder: Path, bench: Workbench) -> Atte
         "of the first half, as text": ("0.6", parts[0], False),
         "of all": (1.2, everything, True),
         "of all, rounded": (1.21, everything, True),
-        "of all, a whole number": (1, everything, False),
         "twice as long as it is": (2.4, everything, False),
         "in milliseconds": (1_200, everything, False),
         "in samples": (19_200, everything, False),

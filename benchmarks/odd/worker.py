@@ -108,6 +108,9 @@ class _Worker:
                     return outcome
             why = f"no answer within {limit_s or own_limit_s:g} s"
         except EOFError:
+            self._process.join(_MARGIN_S)
+            if self._process.exitcode == 1:  # an exception of the harness itself, printed above
+                raise RuntimeError(f"attempt {number} could not be made or run") from None
             why = f"the process died (exit code {self._process.exitcode})"
         self.close()
         return Outcome(number, kind, recipe, what, Verdict(Category.HANG, why))
