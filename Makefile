@@ -24,6 +24,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bad_inputs.py
 	$(BIN)/python benchmarks/bad_data.py
+	$(BIN)/python benchmarks/odd_inputs.py
 	$(BIN)/python benchmarks/training_state.py
 	for suite in step loader ingest checkpoint inference planning; do $(BIN)/w2v2-ray bench $$suite --quick || exit; done
 

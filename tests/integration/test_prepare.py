@@ -75,11 +75,11 @@ def test_a_killed_command_run_again_completes_the_dataset(tmp_path, source):
         "import sys, time, w2v2_ray.data.ingest as ingest\n"
         "from w2v2_ray.data.ingest_plan import IngestSettings\n"
         "from w2v2_ray.orchestration.ingest import prepare_dataset\n"
-        "real = ingest.load_speech\n"
+        "real = ingest.judge_speech\n"
         "def slow(*args):\n"
         "    time.sleep(0.05)\n"
         "    return real(*args)\n"
-        "ingest.load_speech = slow\n"
+        "ingest.judge_speech = slow\n"
         "settings = IngestSettings(target_shard_bytes=100_000)\n"
         "prepare_dataset(sys.argv[1], sys.argv[2], settings=settings, max_rejects=0.1)\n"
     )

@@ -79,7 +79,7 @@ def test_a_tokenizer_without_all_special_tokens_adds_none(tmp_path: Path) -> Non
     tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(tmp_path / "hf")
     assert len(tokenizer) == len(bare)
     assert tokenizer.decode([2, 0, 2, 3, 1, 4]) == "aab c"
-    assert import_model(tmp_path / "hf").vocabulary == bare
+    assert import_model(tmp_path / "hf").vocabulary == ("<s>", *bare[1:])  # the blank under our name
 
 
 def test_a_blank_that_is_not_first_is_moved_there_with_its_output(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_a_blank_that_is_not_first_is_moved_there_with_its_output(tmp_path: Path
     theirs = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "hf").eval()
     theirs.config.pad_token_id = 31
     theirs.save_pretrained(tmp_path / "other")
-    symbols = [*(f"s{number}" for number in range(31)), "[PAD]"]
+    symbols = ["|", *(f"s{number}" for number in range(30)), "[PAD]"]
     (tmp_path / "other" / "vocab.json").write_text(json.dumps({symbol: i for i, symbol in enumerate(symbols)}))
     moved = import_model(tmp_path / "other")
-    assert moved.vocabulary == ("[PAD]", *symbols[:31])
+    assert moved.vocabulary == ("<s>", *symbols[:31])
     assert any("output 31 there, is output 0 here" in note for note in moved.notes)
     waveform = interop_table.waveform_of("small")
     with torch.no_grad():

@@ -162,7 +162,7 @@ def test_the_workers_of_every_job_fit_the_nodes(name, path):
     job = load_job(path).job
     if not isinstance(job, TrainJob):
         pytest.skip("a sweep: its trials are those of its base job")
-    wanted = {"CPU": job.worker.cpus, "GPU": job.worker.gpus}
+    wanted = {"CPU": job.worker.cpus, "GPU": 0 if job.worker.gpus == "auto" else job.worker.gpus}
     room = 0
     for resources, count in node_types(name).values():
         fitting = [resources.get(kind, 0) // amount for kind, amount in wanted.items() if amount]
@@ -206,6 +206,38 @@ def test_workers_are_spot_machines_from_none_to_several(name):
     assert "spot" not in json.dumps(fallback["node_config"]).lower()
     assert spot["resources"] == fallback["resources"]
     assert types["head"]["resources"] == {"CPU": 0}
+
+
+def test_workers_of_aws_have_a_role_of_their_own_for_buckets():
+    """`ray up` gives one to the head alone."""
+    types = read("aws.yaml")["available_node_types"]
+    for kind in ("gpu_spot", "gpu_on_demand"):
+        assert types[kind]["node_config"]["IamInstanceProfile"] == {"Name": "EDIT-INSTANCE-PROFILE"}
+
+
+def test_nodes_of_gcp_are_in_a_network_with_a_firewall_and_workers_have_an_account_for_buckets():
+    text = (CLUSTER / "gcp.yaml").read_text()
+    rules = re.findall(r"firewall-rules create (\S+)", text)
+    assert len(rules) == 2
+    assert "--source-ranges=0.0.0.0/0" not in text
+    (tag,) = set(re.findall(r"--target-tags=(\S+)", text))
+    for kind, entry in read("gcp.yaml")["available_node_types"].items():
+        node = entry["node_config"]
+        assert node["tags"] == {"items": [tag]}
+        (interface,) = node["networkInterfaces"]
+        assert "accessConfigs" not in interface  # a public address
+        assert ("serviceAccounts" in node) == (kind != "head")
+
+
+def test_the_image_has_all_that_published_specs_name():
+    copied = set(re.findall(r"^COPY --chown=\S+ (.+) /opt", (CLUSTER / "image/Dockerfile").read_text(), re.MULTILINE))
+    names = {name for line in copied for name in line.split()}
+    assert {"w2v2_ray", "jobs", "tune_spaces", "pyproject.toml", "setup.py"} <= names
+
+
+def test_the_cluster_on_one_machine_asks_for_a_token_like_all_others():
+    (commands,) = re.findall(r"## On one machine\n(.*?)\n## ", (REPOSITORY / "docs/cluster.md").read_text(), re.DOTALL)
+    assert commands.index("RAY_AUTH_MODE=token") < commands.index("ray start --head")
 
 
 @pytest.mark.parametrize("name", KUBERAY)

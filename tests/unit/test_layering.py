@@ -12,21 +12,23 @@ PACKAGE = Path(__file__).resolve().parents[2] / "w2v2_ray"
 MAY_IMPORT = {
     "errors": set(),
     "durable": set(),
+    "processors": set(),
     "resident_memory": set(),
     "spec": {"errors"},
     "data": {"errors", "durable", "spec"},
     "model": {"errors", "durable", "spec"},
     "engine": {"errors", "durable", "resident_memory", "spec", "data", "model"},
-    "orchestration": {"errors", "durable", "spec", "data", "model", "engine"},
+    "orchestration": {"errors", "durable", "processors", "spec", "data", "model", "engine"},
     "evaluation": {"errors", "spec", "data", "model", "engine"},
-    "tune": {"errors", "durable", "spec", "data", "model", "engine", "orchestration", "evaluation"},
+    "tune": {"errors", "durable", "processors", "spec", "data", "model", "engine", "orchestration", "evaluation"},
     "bench": {"errors", "durable", "resident_memory", "spec", "data", "model", "engine", "evaluation"},
-    "cli": {"errors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune", "bench"},
+    "cli": {"errors", "processors", "spec", "data", "model", "engine", "orchestration", "evaluation", "tune", "bench"},
 }
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}
 NOT_IN = {
     "errors": {"torch", "numpy", "pyarrow", "pydantic"},
     "durable": {"torch", "numpy", "pyarrow", "pydantic"},
+    "processors": {"torch", "numpy", "pyarrow", "pydantic"},
     "resident_memory": {"torch", "numpy", "pyarrow", "pydantic"},
     "spec": {"torch", "torchaudio", "numpy", "pyarrow", "transformers"},
     "model": {"pyarrow"},

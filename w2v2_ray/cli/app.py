@@ -19,6 +19,7 @@ from w2v2_ray.cli import (
     export,
     import_command,
     inspect,
+    jobs,
     plan,
     prepare,
     report,
@@ -84,6 +85,7 @@ app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect_command)
 app.command("synth")(synth.synth)
 app.command("validate")(validate.validate)
+app.command("jobs")(jobs.jobs)
 app.command("plan")(plan.plan)
 app.command("schema")(schema.schema)
 app.command("train")(train.train)

@@ -83,7 +83,7 @@ def evaluate(
             subject,
             limit=limit,
             workers=workers,
-            run_on_workers=partial(run_on_workers, address=address),
+            run_on_workers=partial(run_on_workers, address=address, notify=partial(typer.echo, err=True)),
             progress=progress,
         )
     print_notes(evaluation.notes)

@@ -34,7 +34,10 @@ def export(
     """
     from w2v2_ray.cli.import_command import report
     from w2v2_ray.engine.model_source import load_any
+    from w2v2_ray.errors import UserError
     from w2v2_ray.model.interop.formats import export_model
 
+    if target is TargetFormat.ONNX and out.suffix != ".onnx":
+        raise UserError(f"--out {out}: an ONNX file's name ends in .onnx, which its readers go by; use {out}.onnx")
     model = load_any(source, best=best, vocabulary=vocabulary)
     report(model, out, export_model(model, target, out), as_json=as_json)

@@ -23,9 +23,14 @@ def listing_lines(
         f"{texts:,} with a transcript"
     )
     if not texts:
-        yield "note: without transcripts it serves pre-training only; `prepare --help` says where they are sought"
+        yield "note: without transcripts it serves pre-training only; `w2v2-ray prepare --help` says where they belong"
     if listing.renamed:
         yield f"note: {listing.renamed:,} have an id that occurred before; theirs end in ~2, ~3, ..."
+    if listing.contradictions:
+        yield (
+            f"warning: {len(listing.contradictions):,} recordings or parts are listed with different texts, and all "
+            f"are kept; if one is wrong, remove its line: {listing.contradictions[0]}"
+        )
     if division is not None and asked is not None:
         yield f"held out: {division}"
         share = len(division.held_out) / len(listing.items)
@@ -63,6 +68,7 @@ def _part_lines(out: str, summary: IngestSummary) -> Iterator[str]:
         f"used     {totals.utterances:,}: {totals.transcribed:,} of {totals.utterances:,} with a transcript, "
         f"{totals.speakers:,} speakers"
     )
-    # What was kept though something about it is odd belongs here.
+    if summary.odd:
+        yield "odd      kept all the same: " + ", ".join(f"{note} {count}" for note, count in summary.odd.items())
     reasons = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items())
     yield f"rejected {totals.rejected} of {summary.listed}" + (f" ({reasons}); see rejects.jsonl" if reasons else "")

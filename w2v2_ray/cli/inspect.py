@@ -20,13 +20,14 @@ def inspect_command(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")] = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Compare names and sizes only; do not read every byte for the checksums.")
+        bool,
+        typer.Option("--fast", help="Compare names and sizes only; read no audio for checksums and levels."),
     ] = False,
 ) -> None:
     """Verify a dataset's or checkpoint's checksums and show what it holds.
 
-    Of a dataset hours, utterances, speakers, lengths, codec and fingerprint; of a checkpoint update, parameters and
-    files. A truncated, altered or missing file is named, and the exit code is then 2.
+    Of a dataset hours, utterances, speakers, lengths, level, clipping, silence, codec and fingerprint; of a checkpoint
+    update, parameters and files. A truncated, altered or missing file is named, and the exit code is then 2.
     """
     from w2v2_ray.cli.inspect_checkpoint import checkpoint_report, is_checkpoint, print_checkpoint
 
@@ -55,7 +56,7 @@ def inspect_dataset(path: str, *, fast: bool) -> DatasetReport:
     from w2v2_ray.data.report import dataset_report
 
     dataset = SpeechDataset.open(path, verify="sizes" if fast else "checksums")
-    return dataset_report(dataset, checksums_verified=not fast)
+    return dataset_report(dataset, checksums_verified=not fast, levels=not fast)
 
 
 def print_dataset(report: DatasetReport) -> None:
@@ -71,8 +72,14 @@ def print_dataset(report: DatasetReport) -> None:
         ("hours", f"{report.hours:.3f}"),
         ("utterances", f"{report.utterances:,} ({report.transcribed:,} with a transcript)"),
         ("speakers", f"{report.speakers:,}"),
-        ("lengths", f"{report.shortest_s:.2f} to {report.longest_s:.2f} s, median {report.median_s:.2f} s"),
+        (
+            "lengths",
+            f"{report.shortest_s:.2f} to {report.longest_s:.2f} s, median {report.median_s:.2f} s, "
+            f"90 % within {report.p5_s:.2f} to {report.p95_s:.2f} s",
+        ),
+        *_levels(report),
         ("rejected", f"{report.rejected:,} at ingest"),
+        ("kept but odd", ", ".join(f"{note} {count:,}" for note, count in report.odd.items()) or "none noted"),
         ("codec", f"{report.codec}, {report.sample_rate} Hz mono"),
         ("shards", f"{report.shards:,}, {report.bytes / 2**20:,.1f} MiB, {verified}"),
         ("fingerprint", report.fingerprint),
@@ -81,6 +88,30 @@ def print_dataset(report: DatasetReport) -> None:
         figures.add_row(f"[bold]{name}[/]", value)
     console.print(figures, highlight=False, soft_wrap=True)
     console.print(_histogram(report), highlight=False)
+
+
+def _levels(report: DatasetReport) -> list[tuple[str, str]]:
+    """Lines about the signal."""
+    from w2v2_ray.data.levels import SILENCE_DBFS
+
+    levels = report.levels
+    if levels is None:
+        return [("level", "not read (--fast)")]
+    level, peak = levels.level_dbfs, levels.peak_dbfs
+    return [
+        (
+            "level",
+            f"{level.lowest:.1f} to {level.highest:.1f} dBFS, median {level.median:.1f}, "
+            f"90 % within {level.p5:.1f} to {level.p95:.1f}",
+        ),
+        ("peak", f"{peak.lowest:.1f} to {peak.highest:.1f} dBFS, median {peak.median:.1f}"),
+        ("clipped", f"{levels.clipped_fraction:.4%} of samples, in {levels.clipped_utterances:,} utterances"),
+        (
+            "silence",
+            f"{levels.silence_fraction:.1%} below {SILENCE_DBFS:g} dBFS; {levels.silent_utterances:,} utterances "
+            "are silent",
+        ),
+    ]
 
 
 def _histogram(report: DatasetReport) -> Table:

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 _PLAIN_LINES = 20
 """Lines over a whole run when the output is not a terminal."""
+_TROUBLE = {
+    "waiting": "",
+    "start_failed": "workers could not be started, tried again",
+    "worker_lost": "a worker was lost",
+    "worker_hung": "a worker hung and is replaced",
+    "node_lost": "a node was lost",
+    "oom": "a worker ran out of memory",
+    "checkpoint_failed": "a checkpoint could not be written, training goes on",
+    "checkpoint_damaged": "a checkpoint is damaged and passed over",
+    "storage_failed": "the storage does not answer",
+}
+"""Events that are told with their reasons."""
 
 
 def describe(record: dict[str, Any]) -> str:
@@ -30,13 +42,58 @@ def describe(record: dict[str, Any]) -> str:
     return f"{learned}  {speed}".replace(",", " ")
 
 
+class EventLines:
+    """Says in a line each what happened to a run that a person who watches wants to know.
+
+    Args:
+        best: Held-out score to beat: that of an earlier launch.
+        keeps_best: The checkpoint of the best score is kept.
+    """
+
+    def __init__(self, best: float = float("inf"), *, keeps_best: bool = True) -> None:
+        self._best = best
+        self._keeps_best = keeps_best
+        self._told: dict[str, str] = {}
+
+    def line(self, event: dict[str, Any]) -> str | None:
+        """The line of an event; None when it is not worth one, or was told with the same reason just before."""
+        name = str(event.get("event"))
+        if name == "validation":
+            return self._held_out(event)
+        if name == "resize":
+            return f"resized from {event.get('from')} to {event.get('to')} workers"
+        if name not in _TROUBLE:
+            if name in ("start", "resume", "recovered"):
+                self._told.clear()
+            return None
+        reason = str(event.get("reason") or event.get("error") or "")
+        if self._told.get(name) == reason:
+            return None
+        self._told[name] = reason
+        return ": ".join(part for part in (_TROUBLE[name], reason) if part)
+
+    def _held_out(self, event: dict[str, Any]) -> str:
+        score = float(event.get("wer", event.get("loss", float("nan"))))
+        figures = f"loss {float(event.get('loss', float('nan'))):.4g}"
+        for key, label in (("wer", "WER"), ("cer", "CER"), ("accuracy", "accuracy")):
+            if key in event:
+                value = float(event[key])
+                figures += f"  {label} {value:.3f}" if key == "accuracy" else f"  {label} {value:.2%}"
+        line = f"held out at update {event.get('update')}: {figures}"
+        if score < self._best:
+            self._best = score
+            return f"{line}  best so far{', its checkpoint is kept' if self._keeps_best else ''}"
+        return f"{line}  (best {self._best:.2%})" if "wer" in event else f"{line}  (best {self._best:.4g})"
+
+
 @contextmanager
 def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[None]:
-    """Show update, loss, accuracy, perplexities, speed and time left while the block runs.
+    """Show update, loss, accuracy, perplexities, speed and time left while the block runs, and what happens meanwhile.
 
     On a terminal this is a live bar, elsewhere (a log file, `ray job logs`) a line every few per cent.
     """
-    from w2v2_ray.orchestration.progress import MetricsFollower
+    from w2v2_ray.engine.run_folder import read_lines
+    from w2v2_ray.orchestration.progress import EventsFollower, MetricsFollower
 
     columns = (
         TextColumn("update"),
@@ -48,6 +105,10 @@ def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[N
         TextColumn("{task.description}"),
     )
     every = max(1, job.updates // _PLAIN_LINES)
+    earlier = [event for event in read_lines(run.events) if event.get("event") == "validation"]
+    scores = [float(event.get("wer", event.get("loss", "nan"))) for event in earlier]
+    best = min((score for score in scores if score == score), default=float("inf"))
+    lines = EventLines(best, keeps_best=job.checkpoint.keep_best)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("starting workers", total=job.updates)
 
@@ -58,5 +119,15 @@ def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[N
                     f"update {record['update']}/{job.updates}  {describe(record)}", highlight=False, soft_wrap=True
                 )
 
-        with MetricsFollower(run.metrics, show):
+        def tell(event: dict[str, Any]) -> None:
+            line = lines.line(event)
+            if line is None:
+                return
+            if event["event"] == "waiting":
+                progress.update(bar, description=line)
+                if console.is_terminal:
+                    return
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        with MetricsFollower(run.metrics, show), EventsFollower(run, tell, interval_s=0.5):
             yield

@@ -17,15 +17,22 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
     """Read a job's dataset index and print epochs, updates, worker shares, parameters and memory. Trains nothing."""
     from rich.console import Console
 
+    from w2v2_ray.cli.computing import computes_on
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.engine.planning import make_plan
     from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import load_job_of
 
-    loaded = load_job_of(TrainJob, job, overrides or ())
+    loaded = load_job_of(TrainJob, job, overrides or (), look_at_paths=True)
     result = make_plan(loaded.job)
     if as_json:
-        print_json({**result.as_dict(), "warnings": [warning.as_dict() for warning in loaded.warnings]})
+        print_json(
+            {
+                **result.as_dict(),
+                "computes_on": computes_on(loaded.job),
+                "warnings": [warning.as_dict() for warning in loaded.warnings],
+            }
+        )
         return
     print_warnings(loaded.warnings)
     console = Console(highlight=False, markup=False)
@@ -37,7 +44,9 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from w2v2_ray.cli.computing import computes_on
     from w2v2_ray.cli.output import readable_bytes, readable_count
+    from w2v2_ray.spec.symbols import visible
 
     data, batch = result.data, job.batch
     rows = [
@@ -50,6 +59,7 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
             "updates per epoch",
             f"{readable_count(result.updates_per_epoch)} of {batch.sub_batches_per_update} sub-batches",
         ),
+        ("computes on", computes_on(job)),
         ("run", f"{result.updates:,} updates, {readable_count(result.epochs)} epochs"),
         ("audio per update", f"{result.audio_s_per_update:,.0f} s"),
         ("frames per update", readable_count(round(result.frames_per_update))),
@@ -60,7 +70,7 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
         masked = f"{readable_count(round(result.masked_frames_per_update))} expected"
         rows.insert(-2, ("masked frames per update", masked))
     if result.symbols is not None:
-        rows.insert(-2, ("symbols", f"{len(result.symbols)}: {' '.join(result.symbols)}"))
+        rows.insert(-2, ("symbols", f"{len(result.symbols)}: {' '.join(map(visible, result.symbols))}"))
     table = Table(title=result.name, show_header=False, title_justify="left", box=SIMPLE)
     for row in rows:
         table.add_row(*row)

@@ -54,6 +54,18 @@ def prepare(
     shard_mb: Annotated[float, typer.Option(min=0.01, help="Size that shards should have, MiB, roughly.")] = 128,
     min_s: Annotated[float, typer.Option(min=0.0, help="Shorter audio is rejected, seconds.")] = 0.1,
     max_s: Annotated[float, typer.Option(min=0.0, help="Longer audio is rejected, seconds.")] = 60.0,
+    max_peak: Annotated[
+        float, typer.Option(min=1.0, help="Audio with a larger sample is rejected, in full scales (floating point).")
+    ] = 2.0,
+    max_clipped: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Audio with a larger fraction of clipped samples is rejected.")
+    ] = 0.02,
+    min_level_dbfs: Annotated[
+        float,
+        typer.Option(
+            min=-200.0, max=0.0, help="Audio of a lower level (RMS) is rejected as silent, dB below full scale."
+        ),
+    ] = -75.0,
     max_rejects: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Fraction of files that may be rejected before this fails.")
     ] = 0.01,
@@ -81,12 +93,15 @@ def prepare(
     and in ingest.json. Killed and run again, it goes on with what is not finished. The result does not depend on
     --jobs.
     """
+    from functools import partial
+
     from w2v2_ray.cli.ingest_table import listing_lines, table_lines
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
     from w2v2_ray.data.corpora.keys import ChosenKeys
     from w2v2_ray.data.hold_out import Division
     from w2v2_ray.data.ingest_plan import IngestSettings
+    from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.data.sources import SourceListing
     from w2v2_ray.errors import UserError
     from w2v2_ray.orchestration.ingest import HoldOut, prepare_dataset
@@ -97,7 +112,10 @@ def prepare(
         raise UserError(f"--hold-out-to {hold_out_to}: say how much: --hold-out 0.05")
     held_out_to = hold_out_to or _held_out_place(out)
     settings = IngestSettings(
-        codec=codec.value, limits=DurationLimits(min_s, max_s), target_shard_bytes=round(shard_mb * 2**20)
+        codec=codec.value,
+        limits=DurationLimits(min_s, max_s),
+        target_shard_bytes=round(shard_mb * 2**20),
+        signal=SignalLimits(max_peak, max_clipped, min_level_dbfs),
     )
 
     def announce(listing: SourceListing, division: Division | None) -> None:
@@ -118,6 +136,7 @@ def prepare(
             if hold_out is None
             else HoldOut(hold_out, held_out_to, hold_out_seed, hold_out_by is HoldOutChoice.SPEAKER),
             announce=announce,
+            notify=partial(typer.echo, err=True),
         )
     for line in table_lines(out, summary, held_out_to):
         print(line)

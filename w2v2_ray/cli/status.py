@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder or URI, in progress or finished.", show_default=False)
 ]
-_COLOURS = {"finished": "green", "training": "cyan", "starting": "yellow", "silent": "red", "failed": "red"}
+_COLOURS = {
+    "finished": "green",
+    "training": "cyan",
+    "starting": "yellow",
+    "waiting": "yellow",
+    "stopped": "yellow",
+    "silent": "red",
+    "failed": "red",
+}
 
 
 def status(
@@ -40,7 +48,7 @@ def status(
             print_json(asdict(summary))
         else:
             print_status(summary, console)
-        if not follow or summary.state in ("finished", "failed"):
+        if not follow or summary.state in ("finished", "failed", "stopped"):
             return
         time.sleep(every_s)
 
@@ -48,6 +56,7 @@ def status(
 def print_status(summary: RunSummary, console: object) -> None:
     """Show a summary on the terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     assert isinstance(console, Console)
@@ -65,6 +74,10 @@ def print_status(summary: RunSummary, console: object) -> None:
         ("cost", f"{summary.cost.total_h:.2f} worker-hours, {summary.cost.useful:.0%} of them on updates that count"),
         ("saved", _saved(summary)),
     ]
+    if summary.start_failure is not None:
+        rows.insert(-2, ("no start", f"workers could not be started last: {escape(summary.start_failure)}"))
+    if summary.waiting is not None:
+        rows.insert(1, ("waiting", escape(summary.waiting)))
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", value)
     console.print(table, highlight=False, soft_wrap=True)

@@ -69,7 +69,8 @@ def transcribe(
 ) -> None:
     """Transcribe audio of any length, with times and confidence. Greedy decoding, or beam search with --lm.
 
-    A file that cannot be used is reported, the others are transcribed all the same; the exit code is then 2.
+    A file that cannot be used is reported, the others are transcribed all the same; the exit code is then 2. Silent
+    and saturated files are named, too.
     """
     from w2v2_ray.cli.output import print_notes
     from w2v2_ray.cli.progress import progress_bar
@@ -95,7 +96,9 @@ def transcribe(
             f"--format {output_format.value}: one file for each of {len(sources)} inputs; give --out FOLDER"
         )
     decoder = Decoding(lm, lexicon, beam, lm_weight, word_score).decoder(recogniser.vocabulary)
+    print_notes(decoder.notes)
     failures: list[Failure] = []
+    notes: list[str] = []
     writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
     with progress_bar("transcribing", "files") as progress:
         results = run(sources, recogniser, decoder, batch_size=batch_size, window_s=window_s, overlap_s=overlap_s)
@@ -104,8 +107,10 @@ def transcribe(
                 failures.append(result)
             else:
                 writer.write(result)
+                notes += [f"{result.name}: {result.note}"] if result.note is not None else []
             progress(done, len(sources))
     writer.close()
+    print_notes(notes)
     if failures:
         listed = "\n".join(f"{failure.name}: {failure.reason}" for failure in failures)
         raise AudioError(f"{len(failures)} of {len(sources)} could not be transcribed:\n{listed}")

@@ -23,6 +23,13 @@ def validate(
     check_data: Annotated[
         bool, typer.Option("--check-data", help="Also open the datasets and check that their files are complete.")
     ] = False,
+    look_at_paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths/--no-paths",
+            help="Look whether datasets, models and folders are there; not for a job that is to run elsewhere.",
+        ),
+    ] = True,
 ) -> None:
     """Check a job spec, a sweep or a search space: every mistake with its place, the limit and the remedy.
 
@@ -32,13 +39,15 @@ def validate(
     from w2v2_ray.errors import UserError
     from w2v2_ray.spec.diagnostics import InvalidJobError
     from w2v2_ray.spec.job import TrainJob
-    from w2v2_ray.spec.loading import load_job, load_job_of
+    from w2v2_ray.spec.loading import load_job, of_kind
+    from w2v2_ray.spec.paths import unseen_uris
 
     try:
-        if (kind := load_job(job, overrides or ()).job.kind) in ("sweep", "space"):
-            _validate_search(kind, job, overrides or (), as_json)
+        read = load_job(job, overrides or (), look_at_paths=look_at_paths)
+        if read.job.kind in ("sweep", "space"):
+            _validate_search(read.job.kind, job, overrides or (), as_json)
             return
-        loaded = load_job_of(TrainJob, job, overrides or ())
+        loaded = of_kind(read, TrainJob)
         datasets = _open_datasets(loaded) if check_data else []
     except UserError as error:
         if not as_json:
@@ -53,13 +62,17 @@ def validate(
         return
     print_warnings(loaded.warnings)
     facts = _facts(loaded)
+    uris = unseen_uris(loaded.tree)
     typer.echo(
         f"{job}: valid\n"
         f"  {facts['kind']} job {facts['name']}, {facts['updates']:,} updates on "
         f"{facts['min_workers']} to {facts['max_workers']} workers\n"
         f"  {_parameters(facts)}; an update is {facts['sub_batches_per_update']} sub-batches, "
-        f"at most {facts['audio_s_per_update']:,.0f} s of audio"
+        f"at most {facts['audio_s_per_update']:,.0f} s of audio\n"
+        f"  computes on: {facts['computes_on']}"
     )
+    if uris:
+        typer.echo(f"  not looked at: {', '.join(uris)}")
     for entry in datasets:
         typer.echo(f"  {entry['path']}: {entry['utterances']:,} utterances, {entry['hours']:.2f} h")
 
@@ -102,6 +115,7 @@ def _parameters(facts: dict[str, Any]) -> str:
 
 
 def _facts(loaded: LoadedJob[TrainJob]) -> dict[str, Any]:
+    from w2v2_ray.cli.computing import computes_on
     from w2v2_ray.spec.parameter_count import count_parameters
 
     job = loaded.job
@@ -115,6 +129,7 @@ def _facts(loaded: LoadedJob[TrainJob]) -> dict[str, Any]:
         "pretrained": getattr(job, "pretrained", None),
         "sub_batches_per_update": job.batch.sub_batches_per_update,
         "audio_s_per_update": job.audio_s_per_update,
+        "computes_on": computes_on(job),
     }
 
 

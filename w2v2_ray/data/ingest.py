@@ -23,10 +23,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
+from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.index import DatasetIndex
-from w2v2_ray.data.ingest_plan import Reject, ShardResult, ShardTask, ingest_key
+from w2v2_ray.data.ingest_plan import IngestSettings, Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_manifest
 from w2v2_ray.data.schema import (
     INDEX_NAME,
@@ -73,17 +73,19 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         speakers: set[str] = set()
         transcribed = 0
         rejects: list[Reject] = []
+        odd: Counter[str] = Counter()
         try:
             for item in task.items:
                 try:
-                    samples = _load(item, task.settings.limits)
+                    speech = _load(item, task.settings)
                 except AudioError as error:
                     rejects.append(_reject(item, error))
                 else:
-                    writer.append(item.id, samples, item.transcript, item.speaker, item.source)
-                    num_samples.append(len(samples))
+                    writer.append(item.id, speech.samples, item.transcript, item.speaker, item.source)
+                    num_samples.append(len(speech.samples))
                     speakers.update({item.speaker} if item.speaker is not None else ())
                     transcribed += item.transcript is not None
+                    odd.update(note.value for note in speech.notes)
                 if progress is not None:
                     progress(1)
             written = writer.close()
@@ -107,6 +109,7 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         speakers=tuple(sorted(speakers)),
         transcribed=transcribed,
         rejects=tuple(rejects),
+        odd=dict(sorted(odd.items())),
     )
     task.note.write_bytes(result.model_dump_json().encode())
     return result
@@ -260,13 +263,15 @@ def _totals(entries: Sequence[ShardEntry], results: Sequence[ShardResult], rejec
         speakers=len({speaker for result in results for speaker in result.speakers}),
         transcribed=sum(result.transcribed for result in results),
         rejected=rejected,
+        odd=dict(sorted(sum((Counter(result.odd) for result in results), Counter()).items())),
     )
 
 
-def _load(item: SourceItem, limits: DurationLimits) -> Any:
+def _load(item: SourceItem, settings: IngestSettings) -> Speech:
     if item.problem is not None:
         raise AudioError(item.problem)
-    return load_speech(item.path, limits, Excerpt(item.offset_s, item.duration_s, item.frames))
+    excerpt = Excerpt(item.offset_s, item.duration_s, item.frames)
+    return judge_speech(item.path, settings.limits, excerpt, settings.signal)
 
 
 def _reject(item: SourceItem, error: AudioError) -> Reject:

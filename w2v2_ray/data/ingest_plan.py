@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from w2v2_ray.data.audio import DurationLimits
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE, SCHEMA_VERSION, Codec, ShardEntry
+from w2v2_ray.data.signal import SignalLimits
 from w2v2_ray.data.storage import Location
 
 _PCM_BYTES_PER_S = 2 * SAMPLE_RATE
@@ -36,11 +37,13 @@ class IngestSettings:
         codec: How audio is stored.
         limits: Lengths that are kept.
         target_shard_bytes: Size that shards should have, roughly.
+        signal: Signals that are kept.
     """
 
     codec: Codec = "pcm16"
     limits: DurationLimits = field(default_factory=DurationLimits)
     target_shard_bytes: int = 128 * 2**20
+    signal: SignalLimits = field(default_factory=SignalLimits)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class ShardResult(BaseModel):
     transcribed: int
     """Rows with a transcript."""
     rejects: tuple[Reject, ...]
+    odd: dict[str, int] = {}
+    """Rows with something odd about their signal, for each `SignalNote`."""
 
 
 def plan_shards(items: Sequence[SourceItem], settings: IngestSettings, out: Location) -> list[ShardTask]:

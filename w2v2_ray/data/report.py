@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.levels import LevelReport, measure_levels
 from w2v2_ray.data.schema import SAMPLE_RATE
 
 _BIN_EDGES_S = (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15, 20, 25, 30, 60, 120)
@@ -47,17 +48,22 @@ class DatasetReport:
     created_by: str
     checksums_verified: bool
     shortest_s: float
+    p5_s: float
     median_s: float
+    p95_s: float
     longest_s: float
     lengths: tuple[LengthBin, ...]
+    odd: dict[str, int]
+    levels: LevelReport | None
 
 
-def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool) -> DatasetReport:
-    """Gather the figures of an opened dataset; reads its index, not its shards.
+def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: bool = False) -> DatasetReport:
+    """Gather the figures of an opened dataset; reads its index, and its shards for the levels only.
 
     Args:
         dataset: The dataset.
         checksums_verified: Whether it was opened with `verify="checksums"`.
+        levels: Whether to read all audio for its levels.
     """
     totals = dataset.manifest.totals
     lengths_s = dataset.num_samples / SAMPLE_RATE
@@ -76,9 +82,13 @@ def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool) -> Datas
         created_by=dataset.manifest.created_by,
         checksums_verified=checksums_verified,
         shortest_s=float(lengths_s.min()),
+        p5_s=float(np.percentile(lengths_s, 5)),
         median_s=float(np.median(lengths_s)),
+        p95_s=float(np.percentile(lengths_s, 95)),
         longest_s=float(lengths_s.max()),
         lengths=_histogram(lengths_s),
+        odd=totals.odd,
+        levels=measure_levels(dataset) if levels else None,
     )
 
 

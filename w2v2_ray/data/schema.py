@@ -92,6 +92,8 @@ class DatasetTotals(_Frozen):
     """Utterances with a transcript."""
     rejected: int
     """Files left out by ingest; see rejects.jsonl."""
+    odd: dict[str, int] = {}
+    """Utterances kept though something is odd about their signal, for each `SignalNote`; older datasets say nothing."""
 
 
 class DatasetManifest(_Frozen):
@@ -110,7 +112,10 @@ class DatasetManifest(_Frozen):
 
     def to_json(self) -> bytes:
         """The file's bytes: the same dataset always gives the same ones."""
-        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
+        document = self.model_dump(mode="json")
+        if not document["totals"]["odd"]:
+            del document["totals"]["odd"]  # older versions of this program know no such field
+        return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def fingerprint_of(codec: Codec, shards: Sequence[ShardEntry]) -> str:

@@ -6,6 +6,7 @@ are in `corpora/`; this module tells them apart.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +47,7 @@ class SourceListing:
         description: The same in words.
         notes: What was read from where, and what was passed over.
         renamed: Utterances whose id had occurred before.
+        contradictions: Parts of audio that are listed with different texts, each in words.
     """
 
     items: list[SourceItem]
@@ -53,6 +55,7 @@ class SourceListing:
     description: str
     notes: ListingNotes
     renamed: int = 0
+    contradictions: tuple[str, ...] = ()
 
 
 def guess_format(source: Path, chosen: ChosenKeys = USUAL_KEYS) -> SourceFormat:
@@ -107,7 +110,7 @@ def read_source(
         raise DatasetError(f"{source}: --format {known} reads {wanted}, but this is {found}")
     notes = ListingNotes()
     description, items = _read(source.absolute(), known, chosen, notes, guessed=source_format is None)
-    named = _without_contradictions(items)
+    named = list(items)
     listed = _with_unique_ids(named)
     if not listed:
         raise (
@@ -116,7 +119,7 @@ def read_source(
             else DatasetError(f"{source}: no audio found with --format {known}: it lists none")
         )
     renamed = sum(new.id != old.id for new, old in zip(listed, named, strict=True))
-    return SourceListing(listed, known, description, notes, renamed)
+    return SourceListing(listed, known, description, notes, renamed, _contradictions(named))
 
 
 def _read(
@@ -225,31 +228,35 @@ def _letters(path: Path, count: int) -> list[str | None]:
     lines = [line for _, line in _lines(path, keep_blank=True)]
     if len(lines) != count:
         raise DatasetError(f"{path}: has {len(lines)} transcripts for the {count} files of the .tsv beside it")
-    return [" ".join("".join(line.split()).replace("|", " ").split()) for line in lines]
+    tokens = [line.split() for line in lines]
+    if any(_is_unit(token) for line in tokens for token in line):
+        # Phones or words: what stands apart stays apart.
+        return [" ".join(token for token in line if token != "|") for line in tokens]
+    return [" ".join("".join(line).replace("|", " ").split()) for line in tokens]
 
 
-def _without_contradictions(items: Iterable[SourceItem]) -> list[SourceItem]:
-    """The items; those of one part of one file with different transcripts get a problem."""
-    listed = list(items)
-    texts: dict[tuple[str, float, float | None], set[str]] = {}
-    for item in listed:
+def _is_unit(token: str) -> bool:
+    """Whether a token is more than a letter, so that its file is none of letters."""
+    if token.startswith("<") and token.endswith(">"):
+        return False
+    composed = unicodedata.normalize("NFC", token)
+    return sum(not unicodedata.combining(character) for character in composed) > 1 and "|" not in token
+
+
+def _contradictions(items: Iterable[SourceItem]) -> tuple[str, ...]:
+    """Parts of audio with several texts. All are kept, since each may be right: nobody but the user can tell."""
+    texts: dict[tuple[str, float | None, float | None], dict[str, None]] = {}
+    names: dict[tuple[str, float | None, float | None], str] = {}
+    for item in items:
+        part = (item.path, item.offset_s, item.duration_s)
+        names.setdefault(part, item.source)
         if item.transcript is not None:
-            texts.setdefault(_part_of(item), set()).add(" ".join(item.transcript.split()))
-    return [
-        replace(item, problem=_contradiction(known))
-        if item.problem is None and len(known := texts.get(_part_of(item), set())) > 1
-        else item
-        for item in listed
-    ]
-
-
-def _part_of(item: SourceItem) -> tuple[str, float, float | None]:
-    return item.path, item.offset_s or 0.0, item.duration_s
-
-
-def _contradiction(texts: set[str]) -> str:
-    shown = ", ".join(repr(text[:40]) for text in sorted(texts)[:3])
-    return f"bad_transcript: the same audio is listed with {len(texts)} different texts ({shown}); keep the right one"
+            texts.setdefault(part, {})[" ".join(item.transcript.split())] = None
+    return tuple(
+        f"{names[part]} has {len(known)} different texts: " + ", ".join(repr(text[:40]) for text in [*known][:3])
+        for part, known in texts.items()
+        if len(known) > 1
+    )
 
 
 def _with_unique_ids(items: Iterable[SourceItem]) -> list[SourceItem]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from w2v2_ray.errors import DatasetError, SpecError
 from w2v2_ray.spec.finetune import TextSpec
-from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER
+from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER, visible
 
+_FORMAT_CATEGORIES = ("Cf", "Cc", "Cs")
 _MAX_CHARACTERS = 10_000
 _SHOWN = 40
 
@@ -121,10 +122,24 @@ def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple
 
 
 def _prepare(transcript: str, text: TextSpec) -> str:
-    written = unicodedata.normalize("NFKC", transcript)
+    written = unicodedata.normalize("NFKC", _without_format_characters(transcript))
     for old, new in text.replace.items():
         written = written.replace(old, new)
     return _cased(written, text)
+
+
+def _without_format_characters(transcript: str) -> str:
+    """Drop what only steers how text is shown: joiners, direction marks, byte-order marks, soft hyphens, controls.
+
+    They cannot be heard, and each would be a symbol of its own, or make its utterance unknown.
+    """
+    if transcript.isascii() and transcript.isprintable():
+        return transcript
+    return "".join(
+        character
+        for character in transcript
+        if character.isspace() or unicodedata.category(character) not in _FORMAT_CATEGORIES
+    )
 
 
 def _cased(written: str, text: TextSpec) -> str:
@@ -134,4 +149,4 @@ def _cased(written: str, text: TextSpec) -> str:
 
 
 def _show(characters: Sequence[str]) -> str:
-    return "".join(characters[:_SHOWN])
+    return "".join(map(visible, characters[:_SHOWN]))

@@ -56,7 +56,9 @@ def start_session(
         UserError: When the device, the data or the checkpoint cannot be used.
     """
     set_threads(job)
-    device = pick_device(job.engine, local_rank)
+    # Ray does not hide a node's GPUs from workers that asked for none.
+    on_cpu = job.worker.gpus == 0 and job.engine.device == "auto"
+    device = pick_device(job.engine.model_copy(update={"device": "cpu"}) if on_cpu else job.engine, local_rank)
     init_process_group(device)
     training = set_up(job, run, device)
     engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,21 @@ import numpy as np
 
 from w2v2_ray.errors import MissingExtraError, UserError
 from w2v2_ray.evaluation.hypothesis import Character, FloatArray, Hypothesis, Word
+from w2v2_ray.evaluation.word_list import (
+    Lexicon,
+    check_arpa,
+    readable_lm,
+    words_of_arpa,
+    words_of_lexicon,
+)
 from w2v2_ray.model.ctc import BLANK, collapse
-from w2v2_ray.spec.symbols import SPECIALS, UNKNOWN, WORD_DELIMITER
+from w2v2_ray.spec.symbols import UNKNOWN, WORD_DELIMITER
 
 BEAM = 50
 LM_WEIGHT = 2.0
 WORD_SCORE = -1.0
 _THRESHOLD = 50.0
 _NEVER = -1e3  # log-probability of anything but the word boundary after the last frame
-_SHOWN = 5
-_NOT_WORDS = (*SPECIALS, "<UNK>")
-
-Lexicon = dict[str, list[list[str]]]
-"""Spellings of every word, each in symbols of the vocabulary and closed by the word boundary."""
 
 
 class BeamSearchDecoder:
@@ -40,6 +44,9 @@ class BeamSearchDecoder:
         beam: Hypotheses kept at each frame.
         lm_weight: Weight of the language model.
         word_score: Added for each word.
+
+    Attributes:
+        notes: What the user should know, such as words that can never be said.
 
     Raises:
         MissingExtraError: When flashlight-text is not installed.
@@ -65,12 +72,15 @@ class BeamSearchDecoder:
             )
         if not lm.is_file():
             raise UserError(f"{lm}: there is no such language model; give an ARPA text or a KenLM binary with --lm")
-        words = _read_lexicon(lexicon, self._index) if lexicon is not None else _words_of_arpa(lm, self._index)
+        check_arpa(lm)
+        listed = words_of_lexicon(lexicon, self._index) if lexicon is not None else words_of_arpa(lm, self._index)
+        words, self.notes = listed.lexicon, listed.notes
         self._delimiter = self._index[WORD_DELIMITER]
         self._words = dictionary.Dictionary([*(word for word in words if word != UNKNOWN), UNKNOWN])
         try:
             # Kept, because the decoder in C++ does not keep it alive.
-            self._lm = import_module("flashlight.lib.text.decoder.kenlm").KenLM(str(lm), self._words)
+            with _without_chatter(), readable_lm(lm) as readable:
+                self._lm = import_module("flashlight.lib.text.decoder.kenlm").KenLM(str(readable), self._words)
         except RuntimeError as error:
             raise UserError(
                 f"{lm}: not a language model that KenLM reads ({' '.join(str(error).split())[-200:]}); give an ARPA "
@@ -149,62 +159,14 @@ def _flashlight() -> tuple[Any, Any]:
         ) from None
 
 
-def _words_of_arpa(lm: Path, index: dict[str, int]) -> Lexicon:
-    """The unigrams of an ARPA text that the vocabulary can spell."""
-    listed = [word for word in _unigrams(lm) if word not in _NOT_WORDS]
-    lexicon = {word: [[*word, WORD_DELIMITER]] for word in listed if _is_spellable(word, index)}
-    if not lexicon:
-        symbols = " ".join(symbol for symbol in index if symbol not in SPECIALS)
-        raise UserError(
-            f"{lm}: the recogniser's symbols ({symbols[:80]}) spell none of its {len(listed)} words "
-            f"({', '.join(listed[:_SHOWN])}); write the language model in the same letter case, or give --lexicon"
-        )
-    return lexicon
-
-
-def _unigrams(lm: Path) -> Iterator[str]:
-    with lm.open("rb") as file:
-        if b"\\data\\" not in file.read(4096):
-            raise UserError(f"{lm}: not an ARPA text, so its words cannot be listed; give them with --lexicon")
-        file.seek(0)
-        inside = False
-        for number, line in enumerate(file, 1):
-            if line.startswith(b"\\"):
-                if inside:
-                    return
-                inside = line.strip() == b"\\1-grams:"
-            elif inside and len(columns := line.split()) > 1:
-                try:
-                    yield columns[1].decode()
-                except UnicodeDecodeError:
-                    raise UserError(f"{lm}:{number}: not UTF-8 text; convert the language model") from None
-
-
-def _read_lexicon(path: Path, index: dict[str, int]) -> Lexicon:
-    lexicon: Lexicon = {}
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """KenLM writes its progress to the process's error stream, which no option turns off."""
+    kept = os.dup(2)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: the lexicon cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); a lexicon is text, one word a line") from None
-    for number, line in enumerate(lines, 1):
-        word, *spelling = line.split() or [""]
-        if not word:
-            continue
-        symbols = [symbol for symbol in spelling or [*word] if symbol != WORD_DELIMITER]
-        if not symbols or not _is_spellable(symbols, index):
-            raise UserError(
-                f"{path}:{number}: {word!r} is spelt {' '.join(symbols)!r}, which are not all symbols of the "
-                "recogniser; mind letter case, or remove the word"
-            )
-        spelt = [*symbols, WORD_DELIMITER]
-        if spelt not in lexicon.setdefault(word, []):
-            lexicon[word].append(spelt)
-    if not lexicon:
-        raise UserError(f"{path}: no word in this lexicon; write one a line")
-    return lexicon
-
-
-def _is_spellable(symbols: Sequence[str], index: dict[str, int]) -> bool:
-    return all(symbol in index and symbol not in SPECIALS and symbol != WORD_DELIMITER for symbol in symbols)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -20,6 +20,8 @@ from w2v2_ray.evaluation.scoring import Scored, score
 Part = tuple[list[Scored], list[Timing]]
 Progress = Callable[[int, int], None]
 
+_NAMED = 5
+
 
 class RunOnWorkers(Protocol):
     """Calls a function with every part, each on a worker of its own; see `orchestration.share`."""
@@ -109,8 +111,17 @@ def evaluate_model(
         scores=score(scored),
         timings=tuple(timings),
         workers=workers,
-        notes=recogniser.notes,
+        notes=(*recogniser.notes, *decoder.notes, *_notes(scored)),
     )
+
+
+def _notes(scored: Sequence[Scored]) -> tuple[str, ...]:
+    """A line about utterances that nobody could understand; they count all the same."""
+    odd = [f"{utterance.id} ({utterance.note})" for utterance in scored if utterance.note is not None]
+    if not odd:
+        return ()
+    more = f", and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
+    return (f"{len(odd)} of {len(scored)} utterances cannot be understood: {', '.join(odd[:_NAMED])}{more}",)
 
 
 def _shared(

@@ -18,6 +18,8 @@ class GreedyDecoder:
         vocabulary: Symbols in the order of the outputs, the blank first.
     """
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._vocabulary = tuple(vocabulary)
 

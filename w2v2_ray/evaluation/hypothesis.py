@@ -77,7 +77,13 @@ class Hypothesis:
 
 
 class Decoder(Protocol):
-    """From log-probabilities to words."""
+    """From log-probabilities to words.
+
+    Attributes:
+        notes: What the user should know of it.
+    """
+
+    notes: tuple[str, ...]
 
     def decode(self, log_probs: FloatArray) -> Hypothesis:
         """Decode one utterance.

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from w2v2_ray.data.audio import open_speech
 from w2v2_ray.data.corpora.files import list_audio
 from w2v2_ray.data.corpora.notes import ListingNotes
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.schema import MANIFEST_NAME
+from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.evaluation.transcription import Source
 

@@ -12,6 +12,7 @@ import numpy as np
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.evaluation.hearing import note_of
 from w2v2_ray.evaluation.hypothesis import Decoder
 from w2v2_ray.evaluation.recogniser import Recogniser
 from w2v2_ray.evaluation.scoring import Scored
@@ -124,9 +125,9 @@ def recognise(
         hypotheses = [decoder.decode(log_probs) for log_probs in recogniser.log_probs(waveforms)]
         elapsed_s = time.perf_counter() - began
         scored = [
-            Scored(data.utterance_id(index), data.speaker(index), reference, hypothesis.text)
-            for index, reference, hypothesis in zip(
-                part, chosen.references[start : start + batch_size], hypotheses, strict=True
+            Scored(data.utterance_id(index), data.speaker(index), reference, hypothesis.text, note_of(waveform))
+            for index, reference, hypothesis, waveform in zip(
+                part, chosen.references[start : start + batch_size], hypotheses, waveforms, strict=True
             )
         ]
         yield scored, elapsed_s, sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE

@@ -86,7 +86,7 @@ class Recogniser:
         lengths = lengths.to(self._device)
         x = torch.from_numpy(padded).to(self._device).float().mul_(INT16_SCALE)
         if self.spec.normalize_waveform:
-            x = normalise_valid(x, lengths)
+            x = normalise_valid(x, lengths, self.spec.normalize_eps)
         with torch.inference_mode():
             output: CtcOutput = self._network(x, lengths)
         log_probs = output.log_probs.cpu().numpy()

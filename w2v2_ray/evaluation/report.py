@@ -10,6 +10,7 @@ from typing import Any
 from w2v2_ray.evaluation.measuring import PERCENTILES, Timing
 from w2v2_ray.evaluation.scoring import Errors, Scores
 from w2v2_ray.model.interop.files import new_file
+from w2v2_ray.spec.symbols import visible
 
 
 @dataclass(frozen=True)
@@ -144,4 +145,4 @@ def _confusions(pairs: tuple[tuple[str, str, int], ...], unit: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return text.replace(" ", "␣").replace("|", "\\|")
+    return visible(text.replace(" ", "␣")).replace("|", "\\|")

@@ -12,12 +12,13 @@ from w2v2_ray.errors import UserError
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job_of
 
-State = Literal["starting", "training", "silent", "finished", "failed"]
+State = Literal["starting", "waiting", "training", "silent", "stopped", "finished", "failed"]
 
 FAILURES = ("worker_lost", "worker_hung", "node_lost", "oom", "start_failed", "failed")
 """Events that tell of a misfortune of workers or nodes."""
 TROUBLE = (*FAILURES, "checkpoint_failed", "checkpoint_damaged", "storage_failed", "watchdog", "rollback")
 """Events that somebody may want to look into."""
+_WORKERS_RAN = ("start", "resume", "recovered")
 _RECENT = 20
 _SILENT_S = 180.0
 _SILENT_UPDATES = 20
@@ -88,6 +89,8 @@ class RunSummary:
         launches: Drivers that were started.
         resizes: Changes of the number of workers.
         failures: Events of misfortune by name.
+        waiting: What it waits for, when it does.
+        start_failure: Why workers could not be started last, where that happened since they ran.
         recomputed: Updates computed twice.
         checkpoint: The newest state.
     """
@@ -113,6 +116,8 @@ class RunSummary:
     failures: dict[str, int]
     recomputed: int
     checkpoint: dict[str, Any] | None
+    waiting: str | None = None
+    start_failure: str | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -176,19 +181,35 @@ def summarise(records: RunRecords, now: float | None = None) -> RunSummary:
         failures=failures,
         recomputed=sum(int(event.get("updates_recomputed", 0)) for event in records.named("recovered")),
         checkpoint=saved[-1] if saved else None,
+        waiting=_since_workers_ran(records, "waiting") if state == "waiting" else None,
+        start_failure=_since_workers_ran(records, "start_failed"),
     )
 
 
 def _state(records: RunRecords, seen: float | None, update_s: float | None, now: float) -> State:
-    turning_points = records.named("launch", "start", "resume", "recovered", "end", "failed")
+    turning_points = records.named("waiting", "interrupted", *_WORKERS_RAN, "launch", "end", "failed")
     last = turning_points[-1]["event"] if turning_points else "launch"
     if last == "end":
         return "finished"
     if last == "failed":
         return "failed"
+    if last == "interrupted":
+        return "stopped"
     if seen is not None and now - seen > max(_SILENT_S, _SILENT_UPDATES * (update_s or 0.0)):
         return "silent"
+    if last == "waiting":
+        return "waiting"
     return "starting" if last == "launch" else "training"
+
+
+def _since_workers_ran(records: RunRecords, name: str) -> str | None:
+    """The reason of the newest event of a name, unless workers ran after it or the run was launched again."""
+    for event in reversed(records.events):
+        if event["event"] == name:
+            return str(event.get("reason") or "unknown")
+        if event["event"] in (*_WORKERS_RAN, "launch"):
+            return None
+    return None
 
 
 def worker_time(records: RunRecords) -> WorkerTime:

@@ -23,12 +23,14 @@ class Scored:
         speaker: Who spoke, where known.
         reference: What was said, normalised; not empty.
         hypothesis: What was understood.
+        note: Why it cannot be understood, where its audio is silent or saturated.
     """
 
     id: str
     speaker: str | None
     reference: str
     hypothesis: str
+    note: str | None = None
 
 
 @dataclass

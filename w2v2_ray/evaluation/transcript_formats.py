@@ -43,9 +43,11 @@ def _as_dict(transcript: Transcript, detail: Detail) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": transcript.name,
         "text": hypothesis.text,
-        "confidence": round(hypothesis.confidence, 4),
+        "confidence": None if transcript.is_silent else round(hypothesis.confidence, 4),
         "duration_s": round(transcript.duration_s, 3),
     }
+    if transcript.note is not None:
+        document["note"] = transcript.note
     if detail == "none":
         return document
     document["words"] = []

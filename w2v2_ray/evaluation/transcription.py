@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import UserError
+from w2v2_ray.evaluation.hearing import Hearing
 from w2v2_ray.evaluation.hypothesis import Decoder, FloatArray, Hypothesis
 from w2v2_ray.evaluation.windows import Window, plan_windows
 
@@ -64,12 +65,16 @@ class Transcript:
         duration_s: Its length.
         frame_s: Seconds of a frame.
         hypothesis: Words with their frames.
+        note: Why they are not to be trusted, where the audio is silent or saturated.
+        is_silent: Whether nothing can be heard; the confidence of no words then means nothing.
     """
 
     name: str
     duration_s: float
     frame_s: float
     hypothesis: Hypothesis
+    note: str | None = None
+    is_silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class _Work:
     missing: int = 0
     frames: list[FloatArray] = field(default_factory=list)
     failure: str | None = None
+    hearing: Hearing = field(default_factory=Hearing)
 
 
 def transcribe(
@@ -141,7 +147,9 @@ def transcribe(
                     audio.num_samples, window_samples, overlap_samples, listener.stride_samples, listener.num_frames
                 )
                 for window in windows:
-                    batch.append((work, window, audio.read(window.start, window.stop - window.start)))
+                    samples = audio.read(window.start, window.stop - window.start)
+                    work.hearing.add(samples)
+                    batch.append((work, window, samples))
                     work.missing += 1
                     if len(batch) == batch_size:
                         compute()
@@ -158,4 +166,11 @@ def _finish(work: _Work, listener: Listener, decoder: Decoder) -> Transcript | F
     if work.failure is not None:
         return Failure(work.name, work.failure)
     hypothesis = decoder.decode(np.concatenate(work.frames))
-    return Transcript(work.name, work.num_samples / SAMPLE_RATE, listener.frame_s, hypothesis)
+    return Transcript(
+        work.name,
+        work.num_samples / SAMPLE_RATE,
+        listener.frame_s,
+        hypothesis,
+        work.hearing.note,
+        work.hearing.is_silent,
+    )

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from typing import Any
 
 import ray
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.controller.state import RunningState
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, NoopDecision, ScalingDecision
 from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
     TrainAutoscalingCoordinatorClient,
 )
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ScalingPolicy
 
+from w2v2_ray.engine.remote.opening import open_run
+from w2v2_ray.orchestration.waiting import WaitingNote
+
 _COORDINATOR = "AutoscalingCoordinator"
 _CANCEL_TIMEOUT_S = 2.0
+_LOOK_AGAIN_S = 0.5
+"""The controller decides without a pause while it has no workers."""
 
 
 def requester_of(run: str) -> str:
@@ -44,6 +51,9 @@ class RunRequest(ScalingPolicy):
     def __init__(self, scaling_config: Any, run: str) -> None:
         super().__init__(scaling_config)
         self._requester_id = requester_of(run)
+        # The controller has workers to look after: it never waits long for a store.
+        self._run = open_run(run, "driver", patience_s=0.0)
+        self._waiting = WaitingNote(self._run.event)
 
     def after_controller_start(self, train_run_context: Any) -> None:
         """Ask for all workers."""
@@ -52,9 +62,34 @@ class RunRequest(ScalingPolicy):
         self._cancel_resource_request()
         self._send_resource_request()
 
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """What is waited for after this is told anew."""
+        if isinstance(current_state, RunningState):
+            self._waiting.over()
+
+    def _wait(self, workers: int) -> NoopDecision:
+        """Decide to start nothing now, and tell what is waited for.
+
+        Args:
+            workers: The least to start with.
+        """
+        self._waiting.look(self.scaling_config._resources_per_worker_not_none, workers)
+        time.sleep(_LOOK_AGAIN_S)
+        return NoopDecision()
+
 
 class FixedPolicy(RunRequest, FixedScalingPolicy):
-    """Ray's policy for runs of one size."""
+    """Ray's policy for runs of one size, but no start is tried that cannot be."""
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """Start once the cluster's nodes are large enough."""
+        workers = int(self.scaling_config.num_workers)
+        needs = self.scaling_config._resources_per_worker_not_none
+        if not self._waiting.room(needs, workers):
+            self._maybe_send_resource_request()
+            return self._wait(workers)
+        self._waiting.look(needs, workers)
+        return super().make_decision_for_non_running_worker_group()
 
 
 def withdraw_request(run: str) -> None:

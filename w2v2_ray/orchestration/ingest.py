@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,8 @@ from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.sources import SourceFormat, SourceListing, read_source
 from w2v2_ray.data.storage import Location, locate
 from w2v2_ray.errors import DatasetError, RunFailedError, UserError
+from w2v2_ray.orchestration.cluster import ray_cluster
+from w2v2_ray.orchestration.waiting import tell_of_waiting
 
 _TASKS_AHEAD = 2  # per job: enough that no worker waits for the driver
 
@@ -85,6 +87,11 @@ class IngestSummary:
     division: Division | None = None
 
     @property
+    def odd(self) -> dict[str, int]:
+        """How many were kept with something odd about their signal, for each `SignalNote`."""
+        return self.manifest.totals.odd
+
+    @property
     def hours(self) -> float:
         """Audio hours in the dataset."""
         return self.manifest.totals.samples / SAMPLE_RATE / 3600
@@ -117,6 +124,7 @@ def prepare_dataset(
     keys: ChosenKeys = USUAL_KEYS,
     hold_out: HoldOut | None = None,
     announce: Callable[[SourceListing, Division | None], None] | None = None,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> IngestSummary:
     """Turn a source of audio into a dataset, or two; the bytes do not depend on `jobs`.
 
@@ -134,6 +142,7 @@ def prepare_dataset(
         keys: Columns of a manifest or table that the user names.
         hold_out: The part to hold out.
         announce: Told what was listed, before anything is decoded.
+        notify: Told what is waited for, when no node of a cluster has room for a task.
 
     Raises:
         DatasetError: The source is malformed or empty, `out` holds something else, or too many files were rejected.
@@ -155,7 +164,7 @@ def prepare_dataset(
     with ExitStack() as folders:
         for part in unfinished:
             folders.enter_context(ingest_folder(part.place))
-        _write(unfinished, jobs, _Counter(progress, sum(part.listed for part in unfinished)))
+        _write(unfinished, jobs, _Counter(progress, sum(part.listed for part in unfinished)), notify)
         if len(parts) > 1:
             _check_all(parts, max_rejects)
             max_rejects = 1.0  # of a part: the whole was judged
@@ -191,13 +200,14 @@ def _part(name: str, items: Sequence[SourceItem], settings: IngestSettings, plac
     return _Part(place, name, tasks, manifest)
 
 
-def _write(parts: Sequence[_Part], jobs: int, report: _Counter) -> None:
+def _write(parts: Sequence[_Part], jobs: int, report: _Counter, notify: Callable[[str], None]) -> None:
     """Write the shards of all parts."""
     if not parts:
         return
     tasks = [task for part in parts for task in part.tasks]
     report(0)
-    results = iter(_in_process(tasks, report) if min(jobs, len(tasks)) == 1 else _over_ray(tasks, jobs, report))
+    in_process = min(jobs, len(tasks)) == 1
+    results = iter(_in_process(tasks, report) if in_process else _over_ray(tasks, jobs, report, notify))
     for part in parts:
         part.results = [next(results) for _ in part.tasks]
 
@@ -217,6 +227,7 @@ def _record(listing: SourceListing, part: _Part, division: Division | None, hold
         "read_as": listing.description,
         "found": len(listing.items),
         "renamed": listing.renamed,
+        "different_texts": len(listing.contradictions),
         **listing.notes.as_dict(),
     }
     if division is not None and hold_out is not None:
@@ -259,11 +270,13 @@ def _in_process(tasks: Sequence[ShardTask], report: _Counter) -> list[ShardResul
     return [write_shard(task, report) for task in tasks]
 
 
-def _over_ray(tasks: Sequence[ShardTask], jobs: int, report: _Counter) -> list[ShardResult]:
+def _over_ray(
+    tasks: Sequence[ShardTask], jobs: int, report: _Counter, notify: Callable[[str], None]
+) -> list[ShardResult]:
     """Write shards in Ray tasks of one CPU each, with a bounded number in flight."""
     import ray
 
-    with _ray(jobs):
+    with ray_cluster(num_cpus=jobs), tell_of_waiting({"CPU": 1.0}, notify):
         # One thread a task: they would only take the CPUs from each other.
         remote: Any = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(write_shard)
         waiting = list(reversed(tasks))
@@ -295,22 +308,3 @@ def _result_of(reference: Any, task: ShardTask) -> ShardResult:
             f"and {task.items[-1].source} may crash the decoder, or memory ran out: try fewer --jobs"
         ) from error
     return result
-
-
-@contextmanager
-def _ray(jobs: int) -> Iterator[None]:
-    """A Ray to run in: the one this process uses or RAY_ADDRESS names, else a local one that ends with the block."""
-    import os
-
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    # "local" always starts a Ray of its own; without it, one that happens to run on this machine would be joined.
-    options: dict[str, Any] = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level="ERROR", **({} if "RAY_ADDRESS" in os.environ else options))
-    try:
-        yield
-    finally:
-        ray.shutdown()

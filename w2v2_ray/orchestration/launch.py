@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -23,10 +22,15 @@ from w2v2_ray.engine.tasks.setup import check_usable
 from w2v2_ray.engine.tasks.start import at_hand, resolve
 from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
+from w2v2_ray.orchestration.cluster import ray_cluster, survey
+from w2v2_ray.orchestration.finished import finished_at, updates_made
 from w2v2_ray.orchestration.hold import hold_run
 from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
 from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
 from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
+from w2v2_ray.orchestration.spec_changes import changes_of, tell_changes
+from w2v2_ray.orchestration.supply import Supply, refuse_here, settle_gpus
+from w2v2_ray.processors import usable_gpus
 from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
@@ -142,6 +146,7 @@ def launch(
         UserError: When something is wrong before anything starts.
         RunFailedError: When the run failed.
     """
+    job = settle_processors(job, survey(address), notify)
     run = run_folder(job)
     if run.remote is not None:
         run.remote.pull()
@@ -157,15 +162,59 @@ def launch(
             run.event("utterances", part=part, **asdict(census))
             notify(f"{part}: {census}")
         check_same_run(job, run, fingerprint)
-        write_text(run.spec, dump_job(job))
-        if run.remote is not None:
-            run.remote.push_start()
-            run.remote.push(run.spec.name)
-        sinks = make_sinks(job, run)
-        run.event("launch", min_workers=job.elastic.min_workers, max_workers=job.elastic.max_workers)
-        with feed(run, sinks):
+        end = finished_at(job, run)
+        if end is not None:
+            _say_finished(job, end, notify)
+            return RunSummary(folder=run.path, updates=end, place=run.place)
+        tell_changes(changes_of(job, run), run, updates_made(run), notify)
+        _record_start(job, run)
+        with feed(run, make_sinks(job, run)):
             _train_with_ray(job, run, address)
     return RunSummary(folder=run.path, updates=_last_update(run, job.updates), place=run.place)
+
+
+def settle_processors(job: J, supply: Supply | None, notify: Callable[[str], None]) -> J:
+    """Settle what workers compute on, and refuse what this machine can never give.
+
+    Args:
+        job: May say `worker.gpus: auto`.
+        supply: What the cluster has; None where Ray is started on this machine.
+        notify: Told what was chosen where a person could expect something else.
+
+    Raises:
+        UserError: When this machine lacks what workers need, with the remedy.
+    """
+    if supply is None:
+        gpus = usable_gpus()
+        job = settle_gpus(job, gpus, "this machine")
+        refuse_here(job, gpus)
+        return job
+    gpus = int(max((node.get("GPU", 0.0) for node in supply.nodes), default=0.0))
+    settled = settle_gpus(job, gpus, "the cluster")
+    if job.worker.gpus == "auto" and not gpus and supply.autoscaler:
+        notify(
+            "worker.gpus: auto: no node of the cluster has a GPU now, so workers compute on CPUs; for nodes with GPUs "
+            "that its autoscaler can start, write worker.gpus: 1"
+        )
+    return settled
+
+
+def _record_start(job: TrainJob, run: RunFolder) -> None:
+    write_text(run.spec, dump_job(job))
+    if run.remote is not None:
+        run.remote.push_start()
+        run.remote.push(run.spec.name)
+    elastic = job.elastic
+    run.event("launch", min_workers=elastic.min_workers, max_workers=elastic.max_workers, gpus=job.worker.gpus)
+
+
+def _say_finished(job: TrainJob, end: int, notify: Callable[[str], None]) -> None:
+    if job.updates < end:
+        notify(f"updates: {job.updates}, but this run has made {end} already; nothing is undone and nothing left to do")
+    elif job.updates > end:
+        notify(f"early_stopping ended this run at update {end}; raise early_stopping.patience to go on")
+    else:
+        notify("all updates were made before; raise updates to go on")
 
 
 def _last_update(run: RunFolder, wanted: int) -> int:
@@ -176,37 +225,12 @@ def _last_update(run: RunFolder, wanted: int) -> int:
 
 def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
     set_ray_variables(job)
-    import ray
-
-    started_here = not ray.is_initialized()
-    if started_here:
-        _start_ray(job, address)
-    try:
-        with feed(run, [PrometheusSink(job)] if job.logging.prometheus else []):
-            _fit(job, run)
-    finally:
-        if started_here:
-            ray.shutdown()
-
-
-def _start_ray(job: TrainJob, address: str | None) -> None:
-    import ray
-
-    options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        # On one machine the job's workers share what cores there are, rather than wait for more for ever.
-        wanted = -(-job.elastic.max_workers * job.worker.cpus // 1)
-        options |= {"num_cpus": int(max(wanted, os.cpu_count() or 1)), "include_dashboard": False}
-        options["_system_config"] = cluster_settings()
-        # Without a name, Ray would join a cluster that happens to run here, and then refuses num_cpus.
-        address = "local"
-    try:
-        ray.init(address=address, **options)
-    except ConnectionError as error:
-        raise errors.UserError(
-            f"{address}: no Ray cluster answers there; start one with `ray start --head`, or leave the address out"
-        ) from error
+    cores = max(job.elastic.max_workers * job.worker.cpus, os.cpu_count() or 1)
+    with (
+        ray_cluster(address, num_cpus=cores, settings=cluster_settings()),
+        feed(run, [PrometheusSink(job)] if job.logging.prometheus else []),
+    ):
+        _fit(job, run)
 
 
 def _fit(job: TrainJob, run: RunFolder) -> None:
@@ -219,6 +243,11 @@ def _fit(job: TrainJob, run: RunFolder) -> None:
     trainer = ElasticTrainer(job, run, train_worker, config, name=f"launch-{time.time_ns()}")
     try:
         trainer.fit()
+    except KeyboardInterrupt:
+        trainer.stop()
+        with contextlib.suppress(OSError):
+            run.event("interrupted")
+        raise
     except Exception as error:
         failure = _fatal_error(run, fatal)
         with contextlib.suppress(OSError):  # the storage may be why

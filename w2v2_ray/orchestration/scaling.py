@@ -15,7 +15,6 @@ from ray.train.v2._internal.execution.scaling_policy import (
     ScalingDecision,
 )
 
-from w2v2_ray.engine.remote.opening import open_run
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.demand import RunRequest
@@ -107,8 +106,6 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
     def __init__(self, scaling_config: Any, rule: ResizeRule, run: str) -> None:
         super().__init__(scaling_config, run)
         self._rule = rule
-        # The controller has workers to look after: it never waits long for a store.
-        self._run = open_run(run, "driver", patience_s=0.0)
         self._request = SnapshotRequest(self._run)
         self._last_look = float("-inf")
         self._refused: tuple[int, frozenset[str]] | None = None
@@ -120,8 +117,9 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
         """Start with what the cluster has now."""
         self._request.withdraw()
         decision = super().make_decision_for_non_running_worker_group()
-        if not isinstance(decision, NoopDecision):
-            self._attempted = decision.num_workers
+        if isinstance(decision, NoopDecision):
+            return self._wait(self.scaling_config.min_workers)
+        self._attempted = decision.num_workers
         return decision
 
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
@@ -149,6 +147,7 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Remember sizes that could not be started: others may use what Ray counts as ours."""
+        super().after_controller_state_update(previous_state, current_state)
         if isinstance(current_state, ReschedulingState):
             error = current_state.training_failed_error
             if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from w2v2_ray.errors import RunFailedError, UserError
+from w2v2_ray.orchestration.cluster import ray_cluster
+from w2v2_ray.orchestration.waiting import tell_of_waiting
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -21,6 +20,7 @@ def run_on_workers(
     address: str | None = None,
     use_gpus: bool = False,
     on_done: Callable[[int], None] = lambda part: None,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> list[R]:
     """Call a function with every part, each on a Ray worker of its own with one CPU.
 
@@ -30,6 +30,7 @@ def run_on_workers(
         address: Ray cluster; None joins the one the environment names or starts one on this machine.
         use_gpus: Share the cluster's GPUs, where it has some, between the workers.
         on_done: Told the number of each part that is done.
+        notify: Told what is waited for, when no node has room for a worker.
 
     Returns:
         Results in the order of the parts.
@@ -43,17 +44,18 @@ def run_on_workers(
     def call(part: A) -> R:  # Ray takes functions only, no other callables
         return function(part)
 
-    with _ray(address, len(parts)):
+    with ray_cluster(address, num_cpus=len(parts)):
         gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / len(parts)) if use_gpus else 0.0
         remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(call)
         numbers = {remote.remote(part): number for number, part in enumerate(parts)}
         results: dict[int, R] = {}
         waiting = list(numbers)
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            for reference in done:
-                results[numbers[reference]] = _result(reference)
-                on_done(numbers[reference])
+        with tell_of_waiting({"CPU": 1.0, **({"GPU": gpus} if gpus else {})}, notify):
+            while waiting:
+                done, waiting = ray.wait(waiting, num_returns=1)
+                for reference in done:
+                    results[numbers[reference]] = _result(reference)
+                    on_done(numbers[reference])
     return [results[number] for number in range(len(parts))]
 
 
@@ -68,29 +70,3 @@ def _result(reference: Any) -> Any:
         raise
     except ray.exceptions.WorkerCrashedError as error:
         raise RunFailedError("a worker died, perhaps because memory ran out; try fewer --workers") from error
-
-
-@contextmanager
-def _ray(address: str | None, workers: int) -> Iterator[None]:
-    """A Ray to run in: the one this process uses or that is named, else a local one that ends with the block."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        # Without "local", a Ray that happens to run on this machine would be joined.
-        address = "local"
-        options |= {"num_cpus": workers, "include_dashboard": False}
-    try:
-        ray.init(address=address, **options)
-    except ConnectionError as error:
-        raise UserError(
-            f"{address}: no Ray cluster answers there; start one with `ray start --head`, or leave the address out"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from w2v2_ray.spec.base import Finding, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Spec
 
@@ -35,8 +36,23 @@ class WorkerSpec(Spec):
 
     cpus: PositiveFloat = 1.0
     """CPU cores."""
-    gpus: NonNegativeFloat = 0.0
-    """GPUs; 1 on a GPU cluster, 0 trains on the CPU."""
+    gpus: Literal["auto"] | NonNegativeFloat = "auto"
+    """GPUs. `auto`: 1 where there are some when the run is launched, else 0, which trains on the CPU; a number waits
+    for nodes that have them, and is refused on a machine that has not."""
+
+    @property
+    def gpu_count(self) -> float:
+        """GPUs of a worker, in a job for which that is settled."""
+        assert self.gpus != "auto", "settle_gpus comes first"
+        return float(self.gpus)
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """Ray shares one GPU between workers, or gives a worker whole ones."""
+        if self.gpus != "auto" and self.gpus > 1 and self.gpus != int(self.gpus):
+            yield Finding(
+                f"gpus: {self.gpus:g} is above 1 and not whole; use gpus: {int(self.gpus)}, or a fraction of 1",
+                ("gpus",),
+            )
 
 
 class FailureSpec(Spec):

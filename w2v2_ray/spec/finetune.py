@@ -118,7 +118,7 @@ class FinetuneJob(TrainJob):
     def identity(self) -> dict[str, str]:
         """The network, the text and what is hidden too; the initial weights and symbols are kept in the run."""
         return {
-            "model": self.model.model_dump_json() if self.model is not None else "",
+            "model": self.model.identity() if self.model is not None else "",
             "text": self.text.model_dump_json(),
             "regularisation": self.regularisation.model_dump_json(),
             "freeze_updates": str(self.freeze_updates),

@@ -183,7 +183,7 @@ class PretrainJob(TrainJob):
 
     def identity(self) -> dict[str, str]:
         """The network and the loss too."""
-        return {"model": self.model.model_dump_json(), "loss": self.loss.model_dump_json(), **super().identity()}
+        return {"model": self.model.identity(), "loss": self.loss.model_dump_json(), **super().identity()}
 
     def broken_rules(self) -> Iterator[Finding]:
         """The shortest crop must have room for a masked span and a frame beside it."""

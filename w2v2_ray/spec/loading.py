@@ -18,11 +18,13 @@ from w2v2_ray.errors import SpecError
 from w2v2_ray.spec.checking import advice, check
 from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError, did_you_mean, near_miss, show
 from w2v2_ray.spec.document import Mark, Node, Origin, parse_yaml
-from w2v2_ray.spec.job import Job
+from w2v2_ray.spec.job import Job, TrainJob
 from w2v2_ray.spec.kinds import JOB_KINDS
 from w2v2_ray.spec.merging import merge
 from w2v2_ray.spec.overrides import Override, apply_override, parse_override
+from w2v2_ray.spec.paths import path_mistakes
 from w2v2_ray.spec.presets import preset_names, read_preset
+from w2v2_ray.spec.published import spec_file
 
 _SELECTORS = (("kind",), ("preset",))
 """What must be known before a preset can be merged below the file."""
@@ -45,36 +47,53 @@ class LoadedJob(Generic[J]):
     """The document with its places, presets and options applied."""
 
 
-def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[Job]:
+def load_job(
+    path: str | PathLike[str], overrides: Sequence[str] = (), *, look_at_paths: bool = False
+) -> LoadedJob[Job]:
     """Read and validate a job spec of any kind.
 
     Relative paths inside it (datasets, `storage_path`) are left as they are, so they mean what they would mean on the
     command line: relative to the current directory, not to the file.
 
     Args:
-        path: The YAML file.
+        path: The YAML file, or the name of a job that comes with the package.
         overrides: Texts of `--set` options, `path=value`, the last one winning.
+        look_at_paths: A path at which nothing is, on this machine, is a mistake too.
 
     Raises:
         SpecError: With all mistakes, one a line, each with its place; `InvalidJobError` carries them as data too.
     """
-    return load_job_text(read_spec_file(Path(path)), str(path), overrides)
+    file = spec_file(Path(path))
+    source = str(path) if file == Path(path) else str(file)
+    return load_job_text(read_spec_file(file), source, overrides, look_at_paths=look_at_paths)
 
 
-def load_job_of(expected: type[J], path: str | PathLike[str], overrides: Sequence[str] = ()) -> LoadedJob[J]:
+def load_job_of(
+    expected: type[J], path: str | PathLike[str], overrides: Sequence[str] = (), *, look_at_paths: bool = False
+) -> LoadedJob[J]:
     """Read and validate a job spec that must be of one kind, or of one family of kinds; see `load_job`.
 
     Raises:
         SpecError: With all mistakes, or because it is of another kind.
     """
-    loaded = load_job(path, overrides)
+    return of_kind(load_job(path, overrides, look_at_paths=look_at_paths), expected)
+
+
+def of_kind(loaded: LoadedJob[Job], expected: type[J]) -> LoadedJob[J]:
+    """A job that must be of one kind, or of one family of kinds.
+
+    Raises:
+        SpecError: When it is of another.
+    """
     if not isinstance(loaded.job, expected):
         kinds = [name for name, root in JOB_KINDS.items() if issubclass(root, expected)]
-        raise SpecError(f"{path}: kind: {loaded.job.kind}, but this takes kind: {' or '.join(kinds)}")
+        raise SpecError(f"{loaded.source}: kind: {loaded.job.kind}, but this takes kind: {' or '.join(kinds)}")
     return LoadedJob(loaded.job, loaded.warnings, loaded.source, loaded.tree)
 
 
-def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> LoadedJob[Job]:
+def load_job_text(
+    text: str, source: str, overrides: Sequence[str] = (), *, look_at_paths: bool = False
+) -> LoadedJob[Job]:
     """Validate a job spec given as YAML text; see `load_job`.
 
     Raises:
@@ -82,11 +101,16 @@ def load_job_text(text: str, source: str, overrides: Sequence[str] = ()) -> Load
     """
     mistakes: list[Diagnostic] = []
     options = _parse_options(overrides, mistakes)
-    return load_job_tree(parse_yaml(text, source), source, options, mistakes)
+    return load_job_tree(parse_yaml(text, source), source, options, mistakes, look_at_paths=look_at_paths)
 
 
 def load_job_tree(
-    tree: Node, source: str, options: Sequence[Override] = (), mistakes: Sequence[Diagnostic] = ()
+    tree: Node,
+    source: str,
+    options: Sequence[Override] = (),
+    mistakes: Sequence[Diagnostic] = (),
+    *,
+    look_at_paths: bool = False,
 ) -> LoadedJob[Job]:
     """Validate a job spec that stands in a document, whole or as a part of another one; see `load_job`.
 
@@ -95,6 +119,7 @@ def load_job_tree(
         source: What to call it where a mistake has no place of its own.
         options: What to put on top, the last one winning.
         mistakes: What was found wrong before.
+        look_at_paths: See `load_job`.
 
     Raises:
         SpecError: With all mistakes.
@@ -110,7 +135,7 @@ def load_job_tree(
     if kind is None:
         raise InvalidJobError.of(mistakes)
     tree = _expand_short_forms(_with_presets(tree, kind, mistakes))
-    return _checked(tree, JOB_KINDS[kind], source, options, mistakes)
+    return _checked(tree, JOB_KINDS[kind], source, options, mistakes, look_at_paths=look_at_paths)
 
 
 def change_job(loaded: LoadedJob[J], options: Sequence[Override]) -> LoadedJob[J]:
@@ -125,7 +150,13 @@ def change_job(loaded: LoadedJob[J], options: Sequence[Override]) -> LoadedJob[J
 
 
 def _checked(
-    tree: Node, root: type[Job], source: str, options: Sequence[Override], mistakes: list[Diagnostic]
+    tree: Node,
+    root: type[Job],
+    source: str,
+    options: Sequence[Override],
+    mistakes: list[Diagnostic],
+    *,
+    look_at_paths: bool = False,
 ) -> LoadedJob[Job]:
     for option in options:
         if option.path not in _SELECTORS:
@@ -133,6 +164,8 @@ def _checked(
                 tree = _expand_short_forms(apply_override(tree, option, root))
             except SpecError as error:
                 mistakes.append(Diagnostic(error.message))
+    if look_at_paths and issubclass(root, TrainJob):
+        mistakes.extend(path_mistakes(tree))
     job = check(root, tree, tuple(mistakes))
     return LoadedJob(job, tuple(advice(job, tree)), source, tree)
 
@@ -197,8 +230,8 @@ def read_spec_file(path: Path) -> str:
     except FileNotFoundError:
         beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         guess = near_miss(path.name, beside)
-        hint = f"; did you mean {path.parent / guess}?" if guess else "; give the path of a YAML file"
-        raise SpecError(f"{path}: no such file{hint}") from None
+        hint = f"did you mean {path.parent / guess}?" if guess else "give the path of a YAML file"
+        raise SpecError(f"{path}: no such file; {hint} (`w2v2-ray jobs` lists those that come along)") from None
     except IsADirectoryError:
         raise SpecError(f"{path}: is a folder; give the path of a YAML file in it") from None
     except UnicodeDecodeError as error:

@@ -204,6 +204,8 @@ class ModelSpec(Spec):
     """Dropout on the frames that become targets."""
     normalize_waveform: bool = False
     """Scale each utterance to zero mean and unit variance (Large; reference: `normalize`)."""
+    normalize_eps: Float = Field(default=1e-5, gt=0.0, le=1e-3)
+    """Added to that variance: 1e-5 in fairseq and the reference, 1e-7 in transformers; quiet audio feels it."""
     sample_rate: Literal[16000] = 16000
     """Samples per second. Every published recipe is defined at 16 kHz."""
 
@@ -216,6 +218,11 @@ class ModelSpec(Spec):
                 f"codes; use a divisor such as {largest_divisor(self.code_dim, at_most=codebooks)}",
                 ("quantizer.codebooks", source),
             )
+
+    def identity(self) -> str:
+        """The network as text, for the identity of a run; as it was before there was `normalize_eps`."""
+        default = self.normalize_eps == type(self).model_fields["normalize_eps"].default
+        return self.model_dump_json(exclude={"normalize_eps"} if default else None)
 
     @property
     def code_dim(self) -> int:

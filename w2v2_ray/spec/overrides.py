@@ -8,7 +8,7 @@ from typing import Any
 from w2v2_ray.errors import SpecError
 from w2v2_ray.spec.base import Spec
 from w2v2_ray.spec.diagnostics import dotted, show
-from w2v2_ray.spec.document import Mark, Node, Origin, Path, parse_yaml
+from w2v2_ray.spec.document import MAX_DEPTH, Mark, Node, Origin, Path, parse_yaml
 from w2v2_ray.spec.introspection import default_at
 from w2v2_ray.spec.merging import merge
 
@@ -25,7 +25,7 @@ def parse_override(text: str) -> Override:
     """Read `a.b.0.c=value`; the value is YAML.
 
     Raises:
-        SpecError: When there is no `=`, a part of the path is empty, or the value is not YAML.
+        SpecError: When there is no `=`, a part of the path is empty, the path has no end, or the value is not YAML.
     """
     source = f"--set {text}"
     path_text, equals, value_text = text.partition("=")
@@ -34,6 +34,8 @@ def parse_override(text: str) -> Override:
         raise SpecError(f"{source}: no `=` in it; write --set path=value, such as --set optim.lr=1e-4")
     if not all(path):
         raise SpecError(f"{source}: the path has an empty part; write keys joined by single dots")
+    if len(path) > MAX_DEPTH:
+        raise SpecError(f"{source[:60]}...: a path of {len(path)} levels, the limit is {MAX_DEPTH}; is it a path?")
     value = parse_yaml(value_text, source, Origin.OPTION)
     value.key_mark = value.mark
     return Override(path, value)

@@ -16,6 +16,7 @@ from w2v2_ray.spec.job import Job, TrainJob
 from w2v2_ray.spec.kinds import JOB_KINDS
 from w2v2_ray.spec.loading import LoadedJob, change_job, load_job_of, load_job_tree, read_spec_file
 from w2v2_ray.spec.overrides import Override
+from w2v2_ray.spec.published import spec_file
 from w2v2_ray.spec.space import ParameterSpec, SpaceSpec
 from w2v2_ray.spec.sweep import SweepSpec
 
@@ -141,7 +142,7 @@ def plain_node(value: Any, mark: Mark) -> Node:
 def _base(sweep: SweepSpec, tree: Node, source: str) -> LoadedJob[TrainJob]:
     if sweep.base.file is not None:
         source = sweep.base.file
-        node = parse_yaml(read_spec_file(Path(source)), source)
+        node = parse_yaml(read_spec_file(spec_file(Path(source))), source)
     else:
         found = tree.find(("base", "job"))
         assert found is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 BLANK = "<s>"
 """The CTC blank; output 0."""
 UNKNOWN = "<unk>"
@@ -10,3 +12,19 @@ SPECIALS = (BLANK, "<pad>", "</s>", UNKNOWN)
 """With which every fairseq dictionary begins; its text leaves them out."""
 WORD_DELIMITER = "|"
 """Ends a word."""
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Me"})
+"""Unicode categories of characters that leave nothing, or nothing of their own, on a terminal."""
+
+
+def visible(symbol: str) -> str:
+    """A symbol as it can be shown: characters that one would not see as U+XXXX with their name."""
+    return "".join(
+        f"<U+{ord(character):04X}{_name(character)}>" if unicodedata.category(character) in _HIDDEN else character
+        for character in symbol
+    )
+
+
+def _name(character: str) -> str:
+    name = unicodedata.name(character, "")
+    return f" {name}" if name else ""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from w2v2_ray.errors import DatasetError, RunFailedError, StorageError, UserError
+from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.launch import check_data, with_absolute_paths
 from w2v2_ray.orchestration.run_lock import run_lock
+from w2v2_ray.orchestration.supply import Supply, gpus_missing, settle_gpus
+from w2v2_ray.orchestration.waiting import tell_of_waiting
+from w2v2_ray.processors import usable_gpus
 from w2v2_ray.spec.sweep_loading import LoadedSweep
 from w2v2_ray.tune.folder import SweepFolder
 from w2v2_ray.tune.points import Point, Points, expand, interleaved
@@ -73,6 +75,7 @@ def run_sweep(
     """
     points = expand(loaded)
     folder = sweep_folder(loaded)
+    resources = _resources(loaded, points, survey(address))
     noise = _uses_noise(loaded, points, notify)
     folder.create()
     with run_lock(folder.path):
@@ -83,8 +86,14 @@ def run_sweep(
         if not begun or loaded.sweep.search.method != "optuna":
             folder.keep_rejected(points.rejected)
         settings = _settings(loaded, folder, noise)
-        with _ray(loaded, points, address, dashboard, notify):
-            _run_trials(loaded, points, folder, settings, on_trial, notify)
+        _set_tune_variables()
+        cores = max(loaded.sweep.concurrency * resources["cpu"], os.cpu_count() or 1)
+        with ray_cluster(address, num_cpus=cores, dashboard=dashboard) as cluster:
+            if cluster.dashboard:
+                notify(f"Ray dashboard: {cluster.dashboard}")
+            needs = {name.upper(): amount for name, amount in resources.items() if amount}
+            with tell_of_waiting(needs, notify):
+                _run_trials(loaded, points, folder, settings, resources, on_trial, notify)
     if not any(entry.ok for entry in folder.measurements):
         reasons = {entry.reason for entry in folder.measurements}
         raise RunFailedError(f"{folder.path}: no trial gave a figure: {'; '.join(filter(None, reasons))[:2000]}")
@@ -135,44 +144,28 @@ def _settings(loaded: LoadedSweep, folder: SweepFolder, noise: bool) -> TrialSet
     )
 
 
-def _resources(loaded: LoadedSweep, points: Points) -> dict[str, float]:
-    """What a trial asks Ray for; Ray gives the trial's processes the GPUs it sets aside."""
-    job = points.baseline.trial_job
+def _resources(loaded: LoadedSweep, points: Points, supply: Supply | None) -> dict[str, float]:
+    """What a trial asks Ray for; Ray gives the trial's processes the GPUs it sets aside.
+
+    Raises:
+        UserError: When this machine has not the GPUs, with the remedy.
+    """
+    gpus = usable_gpus() if supply is None else int(max((node.get("GPU", 0.0) for node in supply.nodes), default=0.0))
+    job = settle_gpus(points.baseline.trial_job, gpus, "this machine" if supply is None else "the cluster")
     workers = 1 if loaded.sweep.mode == "quality" else loaded.sweep.throughput.workers or job.elastic.max_workers
-    return {"cpu": job.worker.cpus * workers, "gpu": job.worker.gpus * workers}
+    each = job.worker.gpu_count
+    if supply is None and each * workers > gpus:
+        raise UserError(gpus_missing(each, workers, gpus, key="base.set.worker.gpus"))
+    return {"cpu": job.worker.cpus * workers, "gpu": each * workers}
 
 
-@contextmanager
-def _ray(loaded: LoadedSweep, points: Points, address: str | None, dashboard: bool, notify: Notify) -> Iterator[None]:
-    """A Ray to run in: the one this process uses or that is named, else a local one that ends with the block."""
+def _set_tune_variables() -> None:
     # Workers must not change into a trial's folder: nothing here is relative to it.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SNAPSHOT_S)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        wanted = -(-loaded.sweep.concurrency * _resources(loaded, points)["cpu"] // 1)
-        options |= {"num_cpus": int(max(wanted, os.cpu_count() or 1)), "include_dashboard": dashboard}
-        # Without a name, Ray would join a cluster that happens to run here, and then refuses num_cpus.
-        address = "local"
-    try:
-        context = ray.init(address=address, **options)
-    except ConnectionError as error:
-        raise UserError(
-            f"{address}: no Ray cluster answers there; start one with `ray start --head`, or leave the address out"
-        ) from error
-    if context.dashboard_url:
-        notify(f"Ray dashboard: http://{context.dashboard_url}")
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    # Ctrl-C is ours: Ray Tune would wait for its trials.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 
 def _run_trials(
@@ -180,6 +173,7 @@ def _run_trials(
     points: Points,
     folder: SweepFolder,
     settings: TrialSettings,
+    resources: dict[str, float],
     on_trial: OnTrial,
     notify: Notify,
 ) -> None:
@@ -189,7 +183,7 @@ def _run_trials(
 
     order = _order(loaded, points)
     total = loaded.sweep.search.samples if order is None else len(order)
-    trainable = tune.with_resources(partial(_TRAINABLES[_kind(loaded)], settings=settings), _resources(loaded, points))
+    trainable = tune.with_resources(partial(_TRAINABLES[_kind(loaded)], settings=settings), resources)
     param_space = {} if order is None else {"trial": tune.grid_search(order)}
     path = str(folder.tune)
     # The callback is new in every driver, and a snapshot holds the one of the driver that made it.

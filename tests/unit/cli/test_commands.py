@@ -48,7 +48,7 @@ def job(tmp_path, dataset):
 
 
 def test_validate_accepts_a_good_job_with_a_summary():
-    result = run("validate", BASE)
+    result = run("validate", BASE, "--no-paths")
     assert result.exit_code == 0
     assert "95,044,608 parameters" in result.stdout
 
@@ -56,7 +56,7 @@ def test_validate_accepts_a_good_job_with_a_summary():
 def test_validate_reports_every_mistake_and_exits_2(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text(BAD)
-    result = run("validate", path, "--set", "optm.lr=1")
+    result = run("validate", path, "--no-paths", "--set", "optm.lr=1")
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
@@ -70,25 +70,25 @@ def test_validate_reports_every_mistake_and_exits_2(tmp_path):
 def test_validate_speaks_json(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text(BAD)
-    result = run("validate", path, "--json")
+    result = run("validate", path, "--no-paths", "--json")
     assert result.exit_code == 2
     document = json.loads(result.stdout)
     assert not document["valid"]
     assert [(error["path"], error["line"]) for error in document["errors"]] == [("seed", 4), ("batch", 5)]
     path.write_text("[")
-    assert "not valid YAML" in json.loads(run("validate", path, "--json").stdout)["errors"][0]["message"]
-    good = json.loads(run("validate", BASE, "--json").stdout)
+    assert "not valid YAML" in json.loads(run("validate", path, "--no-paths", "--json").stdout)["errors"][0]["message"]
+    good = json.loads(run("validate", BASE, "--no-paths", "--json").stdout)
     assert (good["valid"], good["parameters"]) == (True, 95_044_608)
 
 
 def test_validate_warns_on_stderr_without_failing():
     arguments = ["--set", "batch.sub_batches_per_update=8", "--set", "elastic.max_workers=1"]
-    result = run("validate", BASE, *arguments)
+    result = run("validate", BASE, "--no-paths", *arguments)
     assert result.exit_code == 0
     assert result.stderr.startswith(
         "warning: --set batch.sub_batches_per_update=8: batch: an update sees at most 700 s"
     )
-    assert len(json.loads(run("validate", BASE, *arguments, "--json").stdout)["warnings"]) == 1
+    assert len(json.loads(run("validate", BASE, "--no-paths", *arguments, "--json").stdout)["warnings"]) == 1
 
 
 def test_validate_opens_the_datasets_when_asked(job, dataset):
@@ -102,7 +102,7 @@ def test_validate_opens_the_datasets_when_asked(job, dataset):
     assert "/nowhere/2" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["validate", BASE], ["schema"], ["--help"], ["train", "--help"]])
+@pytest.mark.parametrize("arguments", [["validate", BASE, "--no-paths"], ["schema"], ["--help"], ["train", "--help"]])
 def test_light_commands_import_nothing_heavy(arguments):
     code = (
         "import sys\nfrom w2v2_ray.cli.app import app\n"
@@ -137,11 +137,64 @@ def test_plan_speaks_json(job):
     assert 0.3 < document["masked_frames_per_update"] / document["frames_per_update"] < 0.5
 
 
-def test_plan_of_a_missing_dataset_is_one_message(job):
-    result = run("plan", job, "--set", "data.train=/nowhere")
+def test_plan_of_missing_datasets_names_them_all(job):
+    result = run("plan", job, "--set", "data.train=/nowhere", "--set", "data.validation=/nor/here")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == 1
+    assert "data.train.0.path: /nowhere: no such dataset" in result.stderr
+    assert "data.validation.0.path: /nor/here: no such dataset" in result.stderr
+    assert result.stderr.endswith("2 mistakes\n")
+
+
+def test_validate_looks_at_every_path_and_says_what_it_did_not_look_at(tmp_path, dataset):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "file").touch()
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"kind: finetune\npreset: tiny\nname: x\npretrained: {tmp_path}/run\nstorage_path: {tmp_path}/file/runs\n"
+        f"data: {{train: [{dataset}, s3://bucket/more, {tmp_path}/audio], validation: {tmp_path}/file}}\n"
+        f"vocabulary: {{path: {tmp_path}/vocab.json}}\nseed: -1\n"
+    )
+    result = run("validate", path)
+    assert result.exit_code == 2
+    for text in (
+        ":4:13: pretrained: ",
+        "run: no such run, checkpoint or model",
+        ":5:15: storage_path: ",
+        "file is a file, so no folder can be made there",
+        "audio: a folder without dataset.json",
+        "data.validation.0.path: ",
+        "file: a file and no dataset",
+        "vocab.json: no such file",
+        "seed: -1: too small",
+        "6 mistakes",
+    ):
+        assert text in result.stderr
+    only_uris = [
+        "--set",
+        "data.train=s3://bucket/a",
+        "--set",
+        "data.validation=[]",
+        "--set",
+        "pretrained=s3://bucket/b",
+    ]
+    more = ["--set", f"storage_path={tmp_path}/new/runs", "--set", "vocabulary={}", "--set", "seed=1"]
+    result = run("validate", path, *only_uris, *more, "--set", "vocabulary.path=null")
+    assert result.exit_code == 0, result.stderr
+    assert "not looked at: s3://bucket/a, s3://bucket/b" in result.stdout
+    assert not (tmp_path / "new").exists()
+
+
+def test_validate_and_plan_say_on_what_a_job_computes(job, monkeypatch):
+    monkeypatch.setattr("w2v2_ray.processors.visible_gpus", lambda *_: 0)
+    monkeypatch.setattr("w2v2_ray.processors.cpu_multiplies_bf16", lambda: False)
+    assert (
+        "computes on: CPU (no GPU on this machine), bf16 multiplied in fp32"
+        in run("validate", job, "--set", "engine.precision=bf16").stdout
+    )
+    assert json.loads(run("plan", job, "--json").stdout)["computes_on"].startswith("CPU")
+    monkeypatch.setattr("w2v2_ray.processors.visible_gpus", lambda *_: 2)
+    monkeypatch.setattr("w2v2_ray.processors.usable_gpus", lambda: 2)
+    assert "computes on: GPU, 1 a worker (worker.gpus: auto; this machine has 2 GPUs)" in run("validate", job).stdout
 
 
 def test_the_version_is_printed():
@@ -169,8 +222,8 @@ def test_what_a_command_raises_becomes_an_exit_code_and_a_message(monkeypatch, e
     def fail(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("w2v2_ray.spec.loading.load_job_of", fail)
-    result = run("validate", BASE)
+    monkeypatch.setattr("w2v2_ray.spec.loading.load_job", fail)
+    result = run("validate", BASE, "--no-paths")
     assert (result.exit_code, result.stderr) == (code, message)
 
 
@@ -178,8 +231,8 @@ def test_an_unforeseen_error_is_a_traceback(monkeypatch):
     def fail(*_args, **_kwargs):
         raise ZeroDivisionError("bug")
 
-    monkeypatch.setattr("w2v2_ray.spec.loading.load_job_of", fail)
-    result = run("validate", BASE)
+    monkeypatch.setattr("w2v2_ray.spec.loading.load_job", fail)
+    result = run("validate", BASE, "--no-paths")
     assert result.exit_code == 1
     assert isinstance(result.exception, ZeroDivisionError)
 

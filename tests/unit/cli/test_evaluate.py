@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.data.ingest_plan import IngestSettings
+from w2v2_ray.data.signal import SignalLimits
 from w2v2_ray.evaluation.scoring import Scored, score
 from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
 from w2v2_ray.model.interop.model_folder import save_model
@@ -144,3 +145,16 @@ def test_bad_inputs_are_one_message_and_exit_code_2(model, dataset, tiny_dataset
         assert message in result.stderr, arguments
         assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_utterances_that_nobody_could_understand_are_named(model, tmp_path):
+    rng = np.random.default_rng(0)
+    for number, level in enumerate((3_000, 0, 3_000)):
+        soundfile.write(tmp_path / f"{number}.wav", (level * rng.normal(0, 1, 16_000)).astype(np.int16), 16_000)
+        (tmp_path / f"{number}.txt").write_text("ABE")
+    settings = IngestSettings(signal=SignalLimits(min_level_dbfs=-200))  # as older versions did
+    prepare_dataset(tmp_path, tmp_path / "out", source_format="folder", settings=settings)
+    result = run(model, tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    (note,) = json.loads(result.stdout)["notes"]
+    assert note == "1 of 3 utterances cannot be understood: 1 (silent: nothing is louder than -200.0 dBFS)"

@@ -150,7 +150,7 @@ def test_a_part_is_held_out_as_a_dataset_of_its_own(tmp_path, speakers):
 def test_both_parts_go_on_after_a_kill(tmp_path, speakers, monkeypatch):
     arguments = ("--hold-out", "0.2", "--shard-mb", "0.02")
     run(speakers, "--out", tmp_path / "undisturbed", *arguments)
-    real, calls = ingest.load_speech, []
+    real, calls = ingest.judge_speech, []
 
     def load(*args):
         calls.append(args)
@@ -158,7 +158,7 @@ def test_both_parts_go_on_after_a_kill(tmp_path, speakers, monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(ingest, "load_speech", load)
+    monkeypatch.setattr(ingest, "judge_speech", load)
     assert run(speakers, "--out", tmp_path / "out", *arguments).exit_code != 0
     assert not (tmp_path / "out" / "dataset.json").exists()
     assert not (tmp_path / "out_heldout" / "dataset.json").exists()

@@ -22,6 +22,7 @@ RUN = "/shared/runs/x"
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeJobClient:
     client = FakeJobClient()
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", client)
+    monkeypatch.setattr("w2v2_ray.orchestration.submission.server._try", lambda url: None)
     monkeypatch.setattr(server_module, "_LOOK_INTERVAL_S", 0.0)
     return client
 

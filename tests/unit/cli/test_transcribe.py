@@ -133,7 +133,7 @@ def test_what_is_not_there_is_said(model, audio, tmp_path):
     empty.mkdir()
     for arguments, message in (
         ((model, tmp_path / "none.wav"), "there is no such file or folder to transcribe"),
-        ((model, empty), "no audio in this folder"),
+        ((model, empty), "no audio found"),
         ((tmp_path / "model", audio), "model"),
         ((model, audio, "--window-s", "4", "--overlap-s", "3"), "use 2 or less"),
         ((model, audio / "a.flac", audio / "c.mp3", "--format", "srt"), "give --out FOLDER"),
@@ -212,3 +212,26 @@ def test_what_was_noticed_about_a_model_is_said_beside_its_transcript(make_tiny_
     assert "note: " in result.stderr
     assert "note: " not in result.stdout
     assert run(tmp_path / "own", audio / "a.flac").stderr.count("note: ") == 0
+
+
+def test_a_silent_and_a_saturated_file_are_named(model, audio, tmp_path):
+    soundfile.write(audio / "silent.wav", np.full(32_000, 3, np.int16), 16_000)
+    soundfile.write(audio / "square.wav", np.sign(np.sin(np.arange(32_000) / 20)), 16_000)
+    result = run(model, audio, "--format", "jsonl", "--out", tmp_path / "all.jsonl")
+    assert result.exit_code == 0, result.output
+    lines = {line["name"]: line for line in map(json.loads, (tmp_path / "all.jsonl").read_text().splitlines())}
+    silent, square = lines[str(audio / "silent.wav")], lines[str(audio / "square.wav")]
+    assert silent["confidence"] is None
+    assert silent["note"].startswith("silent: nothing is louder than ")
+    assert square["note"].startswith("saturated: ")
+    assert square["confidence"] is not None
+    assert "note" not in lines[str(audio / "a.flac")]
+    assert "silent.wav: silent" in result.stderr
+    assert "square.wav: saturated" in result.stderr
+
+
+def test_floats_on_the_scale_of_integers_are_not_transcribed(model, audio):
+    soundfile.write(audio / "scale.wav", np.random.default_rng(0).normal(0, 3_000, 32_000), 16_000, subtype="FLOAT")
+    result = run(model, audio / "scale.wav")
+    assert result.exit_code == 2
+    assert "out_of_range: the largest sample is " in result.stderr

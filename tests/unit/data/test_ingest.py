@@ -35,9 +35,9 @@ def contents(folder):
 
 
 def killed_after(items, monkeypatch):
-    """Let `load_speech` be the last thing the process does after some items."""
+    """Let `judge_speech` be the last thing the process does after some items."""
     calls = []
-    real = ingest.load_speech
+    real = ingest.judge_speech
 
     def load(*args, **kwargs):
         if len(calls) == items:
@@ -45,7 +45,7 @@ def killed_after(items, monkeypatch):
         calls.append(args[0])
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(ingest, "load_speech", load)
+    monkeypatch.setattr(ingest, "judge_speech", load)
     return calls
 
 
@@ -113,9 +113,10 @@ def test_a_source_that_changed_between_attempts_is_read_again(source, tmp_path, 
         with pytest.raises(KeyboardInterrupt):
             prepare_dataset(source, tmp_path / "out", settings=SMALL)
     first = list_items(source, "folder")[0]
-    soundfile.write(first.path, np.full(9000, 77, np.int16), 16000)  # same size, another time and content
+    samples = np.tile(np.array([77, -77], np.int16), 4500)
+    soundfile.write(first.path, samples, 16000)  # same size, another time and content
     prepare_dataset(source, tmp_path / "out", settings=SMALL)
-    np.testing.assert_array_equal(SpeechDataset.open(tmp_path / "out").audio(0), 77)
+    np.testing.assert_array_equal(SpeechDataset.open(tmp_path / "out").audio(0), samples)
 
 
 def test_a_finished_dataset_is_left_alone(source, tmp_path):

@@ -192,3 +192,20 @@ def test_linked_folders_are_followed_without_going_round(tmp_path):
     (tmp_path / "source" / "link").symlink_to(tmp_path / "speech")
     (tmp_path / "speech" / "back").symlink_to(tmp_path / "source")
     assert [item.id for item in list_items(tmp_path / "source", "folder")] == ["link/a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "transcript"),
+    [
+        ("H E L L O | Y O U |", "HELLO YOU"),
+        ("sh iy h# | k ae t |", "sh iy h# k ae t"),
+        ("SHE HAD YOUR", "SHE HAD YOUR"),
+        ("e\u0301 t e\u0301 |", "e\u0301te\u0301"),
+        ("A <unk> B |", "A<unk>B"),
+    ],
+)
+def test_letters_are_put_together_and_phones_and_words_stay_apart(tmp_path, line, transcript):
+    from w2v2_ray.data.sources import _letters
+
+    (tmp_path / "a.ltr").write_text(line + "\n")
+    assert _letters(tmp_path / "a.ltr", 1) == [transcript]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from w2v2_ray.data.text import Tokenizer, build_vocabulary
 from w2v2_ray.errors import DatasetError, SpecError
 from w2v2_ray.spec.finetune import TextSpec
-from w2v2_ray.spec.symbols import SPECIALS
+from w2v2_ray.spec.symbols import SPECIALS, visible
 
 LETTERS = (*SPECIALS, "|", *"ETAOINHSR'")
 
@@ -89,3 +89,27 @@ def test_a_vocabulary_that_cannot_spell_is_refused(vocabulary, text, message):
 
 def test_a_script_without_case_suits_any_case():
     assert Tokenizer(("<s>", "|", "あ"), TextSpec(case="upper")).normalise("あ") == "あ"
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\u200d", "\ufeff", "\u00ad", "\u2060", "\u202a", "\ufff9", "\x07"])
+def test_characters_that_only_steer_how_text_is_shown_are_no_text(hidden):
+    transcript = f"{hidden}THE{hidden} AR{hidden}T{hidden}"
+    assert Tokenizer(LETTERS, TextSpec()).normalise(transcript) == "THE ART"
+    assert build_vocabulary([transcript], TextSpec()) == build_vocabulary(["THE ART"], TextSpec())
+    with pytest.raises(DatasetError, match="no transcript"):
+        build_vocabulary([hidden], TextSpec())
+
+
+def test_spaces_of_other_kinds_are_spaces():
+    assert Tokenizer(LETTERS, TextSpec()).normalise("THE\u00a0ART\u3000IS\u2003HOT\tTO") == "THE ART IS HOT TO"
+
+
+def test_what_one_would_not_see_is_shown_by_its_number():
+    assert visible("A") == "A"
+    assert visible("\u0307") == "<U+0307 COMBINING DOT ABOVE>"
+    assert visible("\ue000x") == "<U+E000>x"
+
+
+def test_dotted_and_dotless_i_are_told_apart_by_replacing_them_first():
+    text = TextSpec(case="lower", replace={"\u0130": "i", "I": "\u0131"})
+    assert build_vocabulary(["\u0130I"], text)[5:] == ("i", "\u0131")

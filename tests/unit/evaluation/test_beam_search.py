@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import math
 from collections import Counter
 from itertools import pairwise
@@ -161,3 +164,72 @@ def test_decoding_is_greedy_unless_a_language_model_is_named(lm: Path) -> None:
     assert isinstance(Decoding(lm=lm).decoder(VOCABULARY), BeamSearchDecoder)
     with pytest.raises(SpecError, match="--lm"):
         Decoding(lexicon=lm)
+
+
+def spelling_of(lm: Path) -> str:
+    return BeamSearchDecoder(VOCABULARY, lm).decode(AMBIGUOUS).text
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress], ids=["gz", "bz2", "xz"])
+def test_a_compressed_arpa_is_read_as_it_is(tmp_path, compress):
+    plain = write_arpa(tmp_path / "lm.arpa", SENTENCES)
+    packed = tmp_path / "lm.arpa.packed"
+    packed.write_bytes(compress(plain.read_bytes()))
+    assert spelling_of(packed) == spelling_of(plain)
+
+
+def test_a_byte_order_mark_before_an_arpa_is_no_text(tmp_path):
+    plain = write_arpa(tmp_path / "lm.arpa", SENTENCES)
+    marked = tmp_path / "marked.arpa"
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert spelling_of(marked) == spelling_of(plain)
+
+
+def test_words_that_can_never_be_said_are_counted(tmp_path):
+    lm = write_arpa(tmp_path / "lm.arpa", ["READ A note", "red rose", "A Stone \u200btea"])
+    (note,) = BeamSearchDecoder(VOCABULARY, lm).notes
+    assert "2 of 7 words can be spelt" in note
+    assert note.startswith("warning: ")
+    assert "<U+200B ZERO WIDTH SPACE>tea" in note
+    assert "letter case" in note
+
+
+def test_a_language_model_that_is_spelt_whole_needs_no_note(tmp_path):
+    sentences = [sentence for sentence in SENTENCES if "K" not in sentence]
+    assert BeamSearchDecoder(VOCABULARY, write_arpa(tmp_path / "lm.arpa", sentences)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("\t<s>", "\tSTART", "lacks <s>, the marks of a sentence's start"),
+        ("ngram 2=", "ngram 9=", "single words only"),
+    ],
+)
+def test_what_kenlm_would_say_of_an_arpa_is_said_in_plain_words(tmp_path, old, new, said):
+    lm = write_arpa(tmp_path / "lm.arpa", SENTENCES)
+    lm.write_text(lm.read_text().replace(old, new))
+    with pytest.raises(UserError, match=said):
+        BeamSearchDecoder(VOCABULARY, lm)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"), (b"<html>", "a web page"), (b"", "empty")],
+)
+def test_a_file_that_is_no_language_model_at_all_is_called_what_it_is(tmp_path, content, said):
+    lm = tmp_path / "lm.arpa"
+    lm.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        BeamSearchDecoder(VOCABULARY, lm)
+    lexicon = tmp_path / "words.txt"
+    lexicon.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        BeamSearchDecoder(VOCABULARY, write_arpa(tmp_path / "good.arpa", SENTENCES), lexicon)
+
+
+def test_a_lexicon_with_a_byte_order_mark_is_read(tmp_path):
+    lexicon = tmp_path / "words.txt"
+    lexicon.write_bytes(b"\xef\xbb\xbfREAD\nROSE\n")
+    decoder = BeamSearchDecoder(VOCABULARY, write_arpa(tmp_path / "lm.arpa", SENTENCES), lexicon)
+    assert decoder.num_words == 2

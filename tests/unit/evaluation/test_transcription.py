@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data.audio import open_speech
+from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import AudioError, DatasetError
 from w2v2_ray.evaluation.greedy import GreedyDecoder
 from w2v2_ray.evaluation.transcription import Failure, Source, Transcript, transcribe

@@ -92,7 +92,7 @@ def test_workers_wait_for_each_other_as_long_as_the_spec_says(tiny_job, tmp_path
     from w2v2_ray.engine.run_folder import RunFolder
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
 
-    job = tiny_job({"failure.join_timeout_s": 90.5})
+    job = tiny_job({"failure.join_timeout_s": 90.5, "worker.gpus": 0})
     trainer = ElasticTrainer(job, RunFolder(tmp_path / "run"), lambda config: None, {}, "launch")
     assert trainer.backend_config.timeout_s == 91
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import socket
+import threading
 
 import pytest
 import requests
@@ -26,6 +29,7 @@ ENDED = [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED]
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeJobClient:
     client = FakeJobClient()
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", client)
+    monkeypatch.setattr("w2v2_ray.orchestration.submission.server._try", lambda url: None)
     monkeypatch.setattr(server_module, "_LOOK_INTERVAL_S", 0.0)
     return client
 
@@ -98,6 +102,7 @@ def test_a_missing_token_is_told_as_that(client):
 
 
 def test_the_given_address_counts_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setattr(server_module, "_try", lambda url: None)
     seen = {}
 
     class Client:
@@ -202,3 +207,43 @@ def test_the_exit_status_is_the_jobs(status, code, expected):
 )
 def test_only_public_addresses_without_encryption_are_in_the_open(address, expected):
     assert in_the_open(address) is expected
+
+
+@pytest.mark.parametrize("given", ["http://127.0.0.1:99999", "http://[::1", "127.0.0.1:8265", "http://a b", "http://"])
+def test_a_malformed_url_is_refused_before_anything_is_asked(given):
+    with pytest.raises(UserError, match="the URL of Ray's dashboard is wanted"):
+        JobServer(given)
+
+
+def test_an_empty_address_is_as_good_as_none(client):
+    assert JobServer(" ").address == ADDRESS
+
+
+def test_who_accepts_and_says_nothing_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(server_module, "_ANSWER_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(UserError, match="no Ray job server answers there"):
+            JobServer(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_another_web_server_is_told_from_rays():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(UserError, match="no Ray job server; give the URL"):
+                JobServer(f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()

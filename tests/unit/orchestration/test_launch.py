@@ -20,6 +20,7 @@ from w2v2_ray.orchestration import launch as launching
 from w2v2_ray.orchestration.launch import launch, run_folder, with_absolute_paths
 from w2v2_ray.orchestration.run_lock import run_lock
 from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.spec.loading import dump_job
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def save_checkpoint(job: PretrainJob) -> RunFolder:
 def test_a_good_job_is_started_with_its_spec_written_down(tiny_job, started):
     job = tiny_job()
     summary = launch(job)
-    assert started == [job]
+    assert started == [job.model_copy(update={"worker": job.worker.model_copy(update={"gpus": 0.0})})]
     assert summary.updates == job.updates
     assert summary.folder == run_folder(job).path
     assert "max_tokens: 40000" in run_folder(job).spec.read_text()
@@ -146,32 +147,44 @@ def test_what_does_not_change_the_result_so_far_may_be_changed(tiny_job, started
     assert len(started) == 1
 
 
-def test_without_an_address_ray_is_started_here_even_where_a_cluster_runs(tiny_job, monkeypatch: pytest.MonkeyPatch):
-    import ray
-
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(ray, "init", lambda **options: given.update(options))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    job = tiny_job({"elastic.max_workers": 3, "worker.cpus": 1.5})
-    launching._start_ray(job, None)
-    assert given["address"] == "local"
-    assert given["num_cpus"] >= 5
-    given.clear()
-    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
-    launching._start_ray(job, None)
-    assert given["address"] == "somewhere:6379"
-    assert "num_cpus" not in given
+def test_without_gpus_a_job_that_wants_one_is_refused_at_once_with_the_remedy(tiny_job, started, monkeypatch):
+    monkeypatch.setattr(launching, "usable_gpus", lambda: 0)
+    with pytest.raises(UserError, match=r"worker.gpus: 1: .* this machine has 0 GPUs .*--set worker.gpus=0"):
+        launch(tiny_job({"worker.gpus": 1}))
+    assert not started
 
 
-def test_a_cluster_that_does_not_answer_is_named(tiny_job, monkeypatch: pytest.MonkeyPatch):
-    import ray
+@pytest.mark.parametrize(("there", "settled"), [(0, 0.0), (2, 1.0)])
+def test_what_workers_compute_on_is_settled_once_and_written_down(tiny_job, started, monkeypatch, there, settled):
+    monkeypatch.setattr(launching, "usable_gpus", lambda: there)
+    job = tiny_job()
+    launch(job)
+    assert started[0].worker.gpus == settled
+    (event,) = read_lines(run_folder(job).events)
+    assert event["gpus"] == settled
+    assert f"gpus: {settled}" in run_folder(job).spec.read_text()
 
-    def refuse(**options: Any) -> None:
-        raise ConnectionError("no")
 
-    monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(UserError, match=r"10\.0\.0\.1:6379: no Ray cluster answers there"):
-        launching._start_ray(tiny_job(), "10.0.0.1:6379")
+def test_a_dead_address_is_refused_before_anything_is_written(tiny_job, started):
+    job = tiny_job()
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers there"):
+        launch(job, address="127.0.0.1:1")
+    assert not run_folder(job).path.exists()
+    assert not started
+
+
+def test_a_changed_spec_is_an_event_and_is_said(tiny_job, started):
+    job = tiny_job()
+    launch(job)
+    said: list[str] = []
+    save_checkpoint(job)
+    write_text(run_folder(job).spec, dump_job(job))
+    launch(job.model_copy(update={"optim": job.optim.model_copy(update={"lr": 0.5})}), notify=said.append)
+    (change,) = [
+        e for e in read_lines(run_folder(job).events) if e["event"] == "spec_changed" and e["key"] == "optim.lr"
+    ]
+    assert (change["old"], change["new"]) == (job.optim.lr, 0.5)
+    assert any("optim.lr" in line for line in said)
 
 
 def test_the_error_a_worker_left_behind_is_raised_as_itself_once(tmp_path: Path):

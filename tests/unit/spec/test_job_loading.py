@@ -239,6 +239,12 @@ def test_endless_and_deep_nesting_is_refused(text):
         load(text)
 
 
+def test_a_path_without_end_is_refused_in_a_line():
+    with pytest.raises(SpecError, match="5001 levels, the limit is 64") as caught:
+        load(GOOD, "a." * 5000 + "b=1")
+    assert len(caught.value.message) < 300
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.text(alphabet="kind:pretra{}[]&*!|>-?,#'\" \n\t0123.~%@`", max_size=80))
 def test_no_text_whatever_gives_anything_but_a_spec_error(text):

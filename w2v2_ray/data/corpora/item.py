@@ -59,3 +59,8 @@ def speaker_of(relative: Path) -> str | None:
 def valid_text(name: str) -> str:
     """A file name as valid Unicode: names that are not UTF-8 would not fit an Arrow string."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def writable(text: str) -> str:
+    """Text without halves of characters (lone surrogates), which JSON can hold and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")

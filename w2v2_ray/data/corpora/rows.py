@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.data.corpora.item import SourceItem, item_of
+from w2v2_ray.data.corpora.item import SourceItem, item_of, writable
 from w2v2_ray.data.corpora.keys import (
     AUDIO_KEYS,
     DURATION_KEYS,
@@ -72,7 +72,7 @@ class RowReader:
         item = item_of(path, path.relative_to(self._folder) if inside else path.relative_to(path.anchor))
         offset_s, duration_s, time_keys = _part(row, place)
         speaker_key = find_key(row, SPEAKER_KEYS, self._chosen.speaker)
-        speaker = None if speaker_key is None else str(row[speaker_key]).strip()
+        speaker = None if speaker_key is None else writable(str(row[speaker_key]).strip())
         item = replace(
             item,
             # Segments of one long recording are told apart by where they start.
@@ -109,7 +109,7 @@ class RowReader:
         text = row[key]
         if not isinstance(text, str):
             raise DatasetError(f"{place}: `{key}` must be a string, this is {text!r}")
-        return replace(item, transcript=text), key
+        return replace(item, transcript=writable(text)), key
 
     def _note(self, row: Row, text_key: str | None, speaker_key: str | None, others: set[str]) -> None:
         """Count which keys were read, and which were not."""

@@ -15,8 +15,6 @@ from w2v2_ray.spec.model import EncoderSpec
 
 INT16_SCALE = 1.0 / 32768.0
 """Turns int16 samples into floats in [-1, 1)."""
-NORMALIZE_EPS = 1e-5
-"""Added to the variance when a waveform is scaled (reference `normalize`)."""
 
 
 def layer_keep(streams: RandomStreams, encoder: EncoderSpec, index: int) -> tuple[bool, ...] | None:

@@ -20,7 +20,7 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.loader import PaddedLoader
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer
-from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, filled, layer_keep, pinned, used_utterances
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.model.ctc import CtcOutput, collapse, ctc_loss
 from w2v2_ray.model.masking import channel_mask, span_mask
@@ -287,7 +287,9 @@ class FinetuneTask:
 
     def _waveform(self, batch: FinetuneMicroBatch, lengths: Tensor) -> Tensor:
         waveform = self._to_device(batch.waveform).float().mul_(INT16_SCALE)
-        return normalise_valid(waveform, lengths) if self._model.normalize_waveform else waveform
+        if not self._model.normalize_waveform:
+            return waveform
+        return normalise_valid(waveform, lengths, self._model.normalize_eps)
 
     def _judge(self, output: CtcOutput, batch: FinetuneMicroBatch) -> tuple[int, int, int, int]:
         """Errors and length in words, then in characters, of the best paths."""
@@ -350,7 +352,7 @@ def best_paths(output: CtcOutput) -> list[list[int]]:
     ]
 
 
-def normalise_valid(waveform: Tensor, lengths: Tensor) -> Tensor:
+def normalise_valid(waveform: Tensor, lengths: Tensor, eps: float) -> Tensor:
     """Scale each row's valid samples to zero mean and unit variance, padding to zero (reference `normalize`).
 
     Shape: waveform [B, S], lengths [B] -> [B, S].
@@ -360,4 +362,4 @@ def normalise_valid(waveform: Tensor, lengths: Tensor) -> Tensor:
     mean = (waveform * valid).sum(1, keepdim=True) / count
     centred = (waveform - mean) * valid
     variance = centred.square().sum(1, keepdim=True) / count
-    return centred / torch.sqrt(variance + NORMALIZE_EPS)
+    return centred / torch.sqrt(variance + eps)

@@ -20,7 +20,7 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.loader import CropLoader
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.engine.schedules import gumbel_temperature
-from w2v2_ray.engine.tasks.drawing import INT16_SCALE, NORMALIZE_EPS, filled, layer_keep, pinned, used_utterances
+from w2v2_ray.engine.tasks.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.masking import BoolArray, sample_negatives, span_mask
 from w2v2_ray.model.pretraining import PretrainOutput
@@ -126,7 +126,7 @@ class PretrainTask:
         torch.manual_seed(self._streams.torch_seed(Purpose.STEP, batch.index))
         waveform = self._to_device(batch.waveform).float().mul_(INT16_SCALE)
         if self._job.model.normalize_waveform:
-            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:], eps=NORMALIZE_EPS)
+            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:], eps=self._job.model.normalize_eps)
         output: PretrainOutput = module(
             waveform,
             batch.sub_batch_sizes,

@@ -22,6 +22,7 @@ from w2v2_ray.model.interop.huggingface_config import (
     preprocessor_of,
     tokenizer_of,
 )
+from w2v2_ray.model.interop.huggingface_tokens import SPECIAL_TOKENS, TOKENIZER, VOCABULARY, read_tokens
 from w2v2_ray.model.interop.loaded_model import HEAD_WEIGHT, MASK_EMBEDDING, LoadedModel, check_model, kind_of
 from w2v2_ray.model.interop.module_names import HUGGINGFACE, from_modules, to_modules
 from w2v2_ray.model.interop.safe_pickle import load_pickled
@@ -29,9 +30,7 @@ from w2v2_ray.model.interop.weights_file import as_state_dict, read_safetensors,
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-VOCABULARY = "vocab.json"
-TOKENIZER = "tokenizer_config.json"
-SPECIAL_TOKENS = "special_tokens_map.json"
+PROCESSOR = "processor_config.json"
 WEIGHTS = "model.safetensors"
 PICKLED_WEIGHTS = "pytorch_model.bin"
 
@@ -49,8 +48,8 @@ def import_huggingface(folder: Path, symbols: tuple[str, ...] | None = None) -> 
         CheckpointError: When something is missing, damaged, or another architecture.
     """
     source = str(folder)
-    config = _read_json(folder / CONFIG)
-    preprocessor = _read_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).exists() else {}
+    config = vocabulary.read_json_object(folder / CONFIG)
+    preprocessor, assumption = _feature_extractor(folder)
     hints = hints_from_config(config, preprocessor, source)
     theirs = _read_weights(folder)
     try:
@@ -58,15 +57,15 @@ def import_huggingface(folder: Path, symbols: tuple[str, ...] | None = None) -> 
         state = from_modules(theirs, HUGGINGFACE, codebooks)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
-    notes = []
+    notes = [assumption] if assumption else []
     if MASK_EMBEDDING not in state and "backbone.encoder.layer_norm.weight" in state:
         state[MASK_EMBEDDING] = torch.zeros(state["backbone.encoder.layer_norm.weight"].shape[0])
         notes.append("no mask embedding in it: zeros stand for it, which matters only for training with masks")
     spec, assumed = infer_spec(state, hints)
     kind = kind_of(state)
     if kind == "ctc":
-        symbols, note = _recogniser(folder, config, state, symbols)
-        notes += [note] if note else []
+        symbols, found = _recogniser(folder, config, state, symbols)
+        notes += found
     return check_model(
         LoadedModel(
             spec=spec,
@@ -83,41 +82,40 @@ def import_huggingface(folder: Path, symbols: tuple[str, ...] | None = None) -> 
 
 def _recogniser(
     folder: Path, config: dict[str, Any], state: dict[str, Tensor], symbols: tuple[str, ...] | None
-) -> tuple[tuple[str, ...] | None, str | None]:
-    """Put the blank first in head and vocabulary."""
+) -> tuple[tuple[str, ...] | None, list[str]]:
+    """Put the blank first in head and vocabulary; what the user should know of it."""
     outputs, blank = state[HEAD_WEIGHT].shape[0], blank_of(config)
     if not 0 <= blank < outputs:
         raise CheckpointError(f"{folder}: pad_token_id {blank}, the blank, is not one of its {outputs} outputs")
-    delimiter: str | None = None
-    if symbols is None and (folder / VOCABULARY).exists():
-        index = _read_json(folder / VOCABULARY)
-        symbols = vocabulary.from_index(index, str(folder / VOCABULARY))
-        if (folder / TOKENIZER).exists():
-            delimiter = _token(_read_json(folder / TOKENIZER).get("word_delimiter_token"))
+    notes: list[str] = []
     if symbols is not None:
         if len(symbols) != outputs:
             raise CheckpointError(f"{folder}: {len(symbols)} symbols in the vocabulary for {outputs} outputs")
-        symbols = vocabulary.from_huggingface(symbols, blank, delimiter)
+        symbols = vocabulary.from_huggingface(symbols, blank, None)
+    elif (table := read_tokens(folder, outputs, blank)) is not None:
+        symbols, blank = table.ours(), table.blank
+        notes += table.notes
     if blank == 0:
-        return symbols, None
+        return symbols, notes
     order = vocabulary.blank_first(outputs, blank)
     for name in (HEAD_WEIGHT, "head.bias"):
         if name in state:
             state[name] = state[name][order]
-    return symbols, f"the blank, output {blank} there, is output 0 here; the others keep their order"
+    return symbols, [*notes, f"the blank, output {blank} there, is output 0 here; the others keep their order"]
 
 
-def _token(value: Any) -> str | None:
-    """A token as text; `save_pretrained` may write an object with its properties."""
-    content = value.get("content") if isinstance(value, dict) else value
-    return content if isinstance(content, str) else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content = vocabulary.parse_json(vocabulary.read_small_text(path), str(path))
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: not a mapping")
-    return content
+def _feature_extractor(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """How the waveform is made ready, from the file of transformers 5 or of earlier ones, or what is assumed."""
+    if (folder / PROCESSOR).exists():
+        inside = vocabulary.read_json_object(folder / PROCESSOR).get("feature_extractor")
+        if isinstance(inside, dict):
+            return inside, None
+    if (folder / PREPROCESSOR).exists():
+        return vocabulary.read_json_object(folder / PREPROCESSOR), None
+    return {}, (
+        f"no {PREPROCESSOR} and no feature extractor in {PROCESSOR}: as transformers does then, waveforms are scaled "
+        "to zero mean and unit variance (model.normalize_waveform: true)"
+    )
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -131,7 +129,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
-    named = _read_json(index).get("weight_map")
+    named = vocabulary.read_json_object(index).get("weight_map")
     files = sorted({str(file) for file in named.values()}) if isinstance(named, dict) else []
     if not files or any(Path(file).name != file for file in files):
         raise CheckpointError(f"{index}: its weight_map does not name files of this folder")

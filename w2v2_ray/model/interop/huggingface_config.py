@@ -65,6 +65,9 @@ _DEFAULTS: dict[str, Any] = {
 }
 """What transformers takes where `config.json` leaves a key out, as it may."""
 
+_NORMALIZE_EPS = 1e-7
+"""Of `Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`; fairseq's layer_norm has 1e-5."""
+
 _ONLY: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("gelu",),
     "feat_extract_activation": ("gelu",),
@@ -102,6 +105,8 @@ def hints_from_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any]
     spec["feature_encoder"]["norm"] = f"{said['feat_extract_norm']}_norm"
     spec["encoder"]["hourglass"] = None
     spec["normalize_waveform"] = bool(preprocessor.get("do_normalize", True))
+    if spec["normalize_waveform"]:
+        spec["normalize_eps"] = float(preprocessor.get("normalize_eps", _NORMALIZE_EPS))
     if preprocessor.get("sampling_rate", 16_000) != 16_000:
         raise CheckpointError(f"{source}: made for {preprocessor['sampling_rate']} Hz; 16000 Hz can be imported")
     return Hints(spec, tuple(int(stride) for stride in said["conv_stride"]), source)
@@ -177,6 +182,8 @@ def preprocessor_of(model: LoadedModel) -> dict[str, Any]:
         "padding_side": "right",
         "padding_value": 0.0,
         "do_normalize": spec.normalize_waveform,
+        # transformers knows no other epsilon than its own and passes the key over; our import takes it back.
+        **({"normalize_eps": spec.normalize_eps} if spec.normalize_waveform else {}),
         # Models with a group norm over time were trained without an attention mask.
         "return_attention_mask": spec.feature_encoder.norm == "layer_norm",
     }

@@ -13,6 +13,7 @@ from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.backbone import Wav2Vec2Backbone
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.factory import build_backbone, build_ctc_model, build_pretrain_model
+from w2v2_ray.model.interop.vocabulary import check_symbols
 from w2v2_ray.model.pretraining import Wav2Vec2PretrainModel
 from w2v2_ray.spec.model import ContrastiveLossSpec, ModelSpec
 
@@ -147,6 +148,7 @@ def _check_vocabulary(model: LoadedModel) -> None:
         return
     if model.kind != "ctc":
         raise CheckpointError(f"{model.source}: a vocabulary was given for a {model.kind} model, which has no outputs")
+    check_symbols(vocabulary, model.source)
     if len(vocabulary) != model.vocab_size:
         raise CheckpointError(
             f"{model.source}: {len(vocabulary)} symbols for {model.vocab_size} outputs; "

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from w2v2_ray.errors import CheckpointError
+from w2v2_ray.model.interop.impostors import impostor
 from w2v2_ray.model.interop.loaded_model import list_some
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -68,6 +69,9 @@ def load_pickled(path: Path) -> Any:
     Raises:
         CheckpointError: When the file is hostile, a zip bomb, truncated, or not a checkpoint.
     """
+    instead = impostor(path)
+    if instead is not None:
+        raise CheckpointError(f"{path}: this is {instead}")
     try:
         with path.open("rb") as file:
             magic = file.read(4)

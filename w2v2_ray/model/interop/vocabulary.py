@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from w2v2_ray.errors import CheckpointError
+from w2v2_ray.model.interop.impostors import impostor
 from w2v2_ray.spec.symbols import BLANK, SPECIALS, WORD_DELIMITER
 
 _HUGGINGFACE_BLANK = "<pad>"
@@ -104,7 +105,8 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     if isinstance(content, list) and all(isinstance(symbol, str) for symbol in content):
         return tuple(content)
     if isinstance(content, dict):
-        return from_index(content, str(path))
+        # Hugging Face's, whose blank is called padding and is usually the first.
+        return from_huggingface(from_index(content, str(path)), 0, None)
     raise CheckpointError(f"{path}: not a vocabulary: a list of symbols or {{symbol: number}} was expected")
 
 
@@ -117,11 +119,39 @@ def read_small_text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes; the limit for a description is {_MAX_BYTES}")
-        return path.read_text(encoding="utf-8")
+        instead = impostor(path)
+        if instead is not None:
+            raise CheckpointError(f"{path}: this is {instead}")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise CheckpointError(
+            f"{path}: not UTF-8 text (byte {error.start}); if it is UTF-16, convert it: iconv -f utf-16 -t utf-8"
+        ) from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        CheckpointError: When it cannot be read, or holds something else.
+    """
+    content = parse_json(read_small_text(path), str(path))
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a mapping")
+    return content
+
+
+def check_symbols(symbols: Sequence[str], source: str) -> None:
+    """Refuse symbols that no file and no terminal could write.
+
+    Raises:
+        CheckpointError: Naming the first.
+    """
+    for number, symbol in enumerate(symbols):
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in symbol):
+            raise CheckpointError(f"{source}: symbol {number}, {symbol!a}, is half of a character (a lone surrogate)")
 
 
 def parse_json(text: str, source: str) -> Any:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from w2v2_ray.errors import CheckpointError
+from w2v2_ray.model.interop.impostors import impostor
 from w2v2_ray.model.interop.loaded_model import list_some
 from w2v2_ray.model.interop.safe_pickle import load_pickled
 
@@ -22,6 +23,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: When it is missing, truncated or damaged.
     """
+    instead = impostor(path)
+    if instead is not None:
+        raise CheckpointError(f"{path}: this is {instead}")
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from w2v2_ray.errors import RunFailedError, UserError
+from w2v2_ray.orchestration.address import wrong_token
 from w2v2_ray.orchestration.submission.request import JobRequest
 
 RUN_KEY, ATTEMPT_KEY = "w2v2_ray_run", "w2v2_ray_attempt"
@@ -26,6 +27,9 @@ _CHATTY = (
     "ray._private.runtime_env.working_dir",
 )
 """Loggers of Ray that tell what we tell in one line."""
+DEFAULT_URL = "http://127.0.0.1:8265"
+_ANSWER_S = 10.0
+_WANTS_TOKEN = (401, 403)
 _STOP_PATIENCE_S = 60.0
 _SERVER_PATIENCE_S = 120.0
 _LOOK_INTERVAL_S = 1.0
@@ -45,9 +49,8 @@ class JobServer:
     def __init__(self, address: str) -> None:
         from ray.job_submission import JobSubmissionClient
 
-        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-            raise UserError(f"--address {address}: the URL of Ray's dashboard is wanted, such as http://127.0.0.1:8265")
-        self.address = address
+        self.address = address = read_url(address)
+        _try(address)
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.ERROR)
         with self._errors(), _without_address_variables():
@@ -62,15 +65,9 @@ class JobServer:
         try:
             yield
         except (ConnectionError, requests.exceptions.RequestException) as error:
-            raise UserError(
-                f"{self.address}: no Ray job server answers there; on another machine, open a tunnel first: "
-                "ssh -N -L 8265:127.0.0.1:8265 HEAD, then use --address http://127.0.0.1:8265"
-            ) from error
+            raise _nobody(self.address) from error
         except AuthenticationError as error:
-            raise UserError(
-                f"{self.address}: this cluster wants a token, and got none or another; set RAY_AUTH_MODE=token "
-                "and RAY_AUTH_TOKEN_PATH to the file that holds the cluster's token"
-            ) from error
+            raise wrong_token(self.address) from error
         except RuntimeError as error:
             raise RunFailedError(f"{self.address}: {' '.join(str(error).split())[:600]}") from error
 
@@ -182,6 +179,53 @@ class JobServer:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_LOOK_INTERVAL_S)
+
+
+def read_url(given: str) -> str:
+    """A job server's URL; nothing is the usual one on this machine.
+
+    Raises:
+        UserError: When it is none.
+    """
+    url = given.strip() or DEFAULT_URL
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # of a port out of range, and of half an IPv6 address
+        right = False
+    if not right or any(c.isspace() for c in url):
+        raise UserError(
+            f"--address {given}: the URL of Ray's dashboard is wanted, such as {DEFAULT_URL} (HOST:6379, by which "
+            "nodes join, is another port)"
+        )
+    return url
+
+
+def _try(url: str) -> None:
+    """See whether somebody answers: Ray's client would wait for ever for one that accepts and says nothing.
+
+    Raises:
+        UserError: When nobody does, or who does is no job server.
+    """
+    import requests
+
+    try:
+        answer = requests.get(f"{url.rstrip('/')}/api/version", timeout=_ANSWER_S)
+        # Without a token, which goes to nobody who is not known to be Ray.
+        is_ray = answer.status_code in _WANTS_TOKEN or "ray_version" in answer.json()
+    except requests.exceptions.JSONDecodeError:
+        is_ray = False
+    except requests.exceptions.RequestException as error:
+        raise _nobody(url) from error
+    if not is_ray:
+        raise UserError(f"{url}: something answers there, but it is no Ray job server; give the URL of Ray's dashboard")
+
+
+def _nobody(url: str) -> UserError:
+    return UserError(
+        f"{url}: no Ray job server answers there; on another machine, open a tunnel first: "
+        "ssh -N -L 8265:127.0.0.1:8265 HEAD, then use --address http://127.0.0.1:8265"
+    )
 
 
 def exit_status(details: Any) -> int:

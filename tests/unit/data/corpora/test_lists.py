@@ -99,7 +99,7 @@ def test_times_that_cannot_be_are_refused_with_the_line(tmp_path, times, message
         read_source(jsonl(tmp_path, {"audio": "a.wav"}, {"audio": "b.wav", **times}))
 
 
-def test_the_same_audio_with_different_texts_is_rejected_and_with_the_same_kept(tmp_path):
+def test_the_same_audio_with_different_texts_is_said_and_kept(tmp_path):
     listing = read_source(
         jsonl(
             tmp_path,
@@ -111,12 +111,8 @@ def test_the_same_audio_with_different_texts_is_rejected_and_with_the_same_kept(
             {"audio": "c.wav", "text": "two", "offset": 1, "duration": 1},
         )
     )
-    problems = [item.problem for item in listing.items]
-    assert problems[2:] == [None] * 4
-    for problem in problems[:2]:
-        assert problem == (
-            "bad_transcript: the same audio is listed with 2 different texts ('no', 'yes'); keep the right one"
-        )
+    assert [item.problem for item in listing.items] == [None] * 6
+    assert listing.contradictions == ("a.wav has 2 different texts: 'yes', 'no'",)
     assert listing.renamed == 2
     assert len({item.id for item in listing.items}) == 6
 
@@ -231,3 +227,8 @@ def test_a_table_of_another_encoding_is_called_that(tmp_path):
     (tmp_path / "t.csv").write_bytes("path,text\na.wav,yes\n".encode("utf-16"))
     with pytest.raises(DatasetError, match=r"t\.csv: is not UTF-8 text"):
         read_source(tmp_path / "t.csv")
+
+
+def test_half_a_character_is_no_speaker_and_no_text(tmp_path):
+    (item,) = read_source(jsonl(tmp_path, {"audio": "a.wav", "text": "a\udfffb", "speaker": "\ud800x"})).items
+    assert (item.transcript, item.speaker) == ("a?b", "?x")

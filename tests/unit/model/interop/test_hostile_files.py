@@ -186,3 +186,25 @@ def test_flipped_bytes_lead_to_a_message(tmp_path: Path) -> None:
         flipped[position] ^= 0x55
         path.write_bytes(flipped)
         _refusal(path)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\r\noid sha256:00\r\nsize 5\r\n",
+            "a Git LFS pointer.*git lfs pull",
+        ),
+        (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "a web page"),
+        (b'\xef\xbb\xbf<html lang="en">', "a web page"),
+        (b'{"error": "Repository not found"}', "error message of a server"),
+        (b"\x1f\x8b\x08\x00 packed", "packed with gzip"),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_is_no_checkpoint_at_all_is_called_what_it_is(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=said):
+        import_model(path)

@@ -1,0 +1,67 @@
+"""Ask the cluster that this process is connected to what it has, and whether it can get more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from w2v2_ray.orchestration.supply import Supply
+
+_TIMEOUT_S = 5.0
+_DEAD = 2
+_LEGACY_STATUS = b"__autoscaling_status"
+
+
+def look_at_cluster(needs: dict[str, float], address: str | None = None) -> Supply:
+    """A cluster's nodes and its autoscaler, in one request to its control store.
+
+    Ray's public functions tell neither whether there is an autoscaler nor what it could not start.
+
+    Args:
+        needs: Of one worker, to know which of the autoscaler's refusals is about us.
+        address: Of the control store; None: the one that this process is connected to.
+    """
+    import ray
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import autoscaler_pb2, autoscaler_pb2_grpc
+
+    channel = init_grpc_channel(address or ray.get_runtime_context().gcs_address, asynchronous=False)
+    try:
+        stub = autoscaler_pb2_grpc.AutoscalerStateServiceStub(channel)
+        status = stub.GetClusterStatus(autoscaler_pb2.GetClusterStatusRequest(), timeout=_TIMEOUT_S)
+    finally:
+        channel.close()
+    nodes = [node for node in status.cluster_resource_state.node_states if node.status != _DEAD]
+    scaling = status.autoscaling_state
+    return Supply(
+        nodes=tuple(dict(node.total_resources) for node in nodes),
+        free=tuple(dict(node.available_resources) for node in nodes),
+        autoscaler=scaling.autoscaler_state_version > 0 or _has_first_autoscaler(),
+        refused=any(_concerns(bundle, needs) for bundle in _refused(scaling)),
+        starting=len(scaling.pending_instances)
+        + sum(max(1, request.count) for request in scaling.pending_instance_requests),
+        failures=tuple(f"{entry.ray_node_type_name}: {entry.reason}" for entry in scaling.failed_instance_requests),
+    )
+
+
+def _refused(scaling: Any) -> list[dict[str, float]]:
+    """Resources of every request that the autoscaler calls infeasible."""
+    requests = [*scaling.infeasible_resource_requests]
+    for constraint in scaling.infeasible_cluster_resource_constraints:
+        requests += [counted.request for counted in constraint.resource_requests]
+    for gang in scaling.infeasible_gang_resource_requests:
+        requests += [*gang.requests]
+        requests += [request for selector in gang.bundle_selectors for request in selector.resource_requests]
+    return [dict(request.resources_bundle) for request in requests]
+
+
+def _concerns(bundle: dict[str, float], needs: dict[str, float]) -> bool:
+    return all(abs(bundle.get(name, 0.0) - amount) < 1e-4 for name, amount in needs.items())
+
+
+def _has_first_autoscaler() -> bool:
+    """Version 1 leaves a report of itself; without a cluster file the same process leaves only half of it."""
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
+
+    report = _internal_kv_get(_LEGACY_STATUS) if _internal_kv_initialized() else None
+    return report is not None and "autoscaler_report" in json.loads(report)
