@@ -40,10 +40,12 @@ def import_command(
     Nothing in SOURCE is executed: pickles are read with an allow-list, and one that asks for more is refused.
     """
     from w2v2_ray.model.interop.formats import export_model, import_model
-    from w2v2_ray.model.interop.vocabulary import read_vocabulary
+    from w2v2_ray.model.interop.vocabulary import check_recogniser, read_vocabulary
 
     symbols = read_vocabulary(vocabulary) if vocabulary is not None else None
     model = import_model(source, source_format, symbols)
+    if model.vocabulary is not None:
+        check_recogniser(model.vocabulary, str(source))
     files = export_model(model, TargetFormat.OWN, out)
     report(model, out, files, as_json=as_json)
 

@@ -29,9 +29,10 @@ def print_warnings(warnings: Iterable[Diagnostic]) -> None:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """What was noticed about a model, on stderr."""
+    """What was noticed about a model, on stderr; what begins with `warning: ` is one."""
     for note in notes:
-        typer.echo(typer.style("note: ", fg=typer.colors.YELLOW) + note, err=True)
+        kind = "warning: " if note.startswith("warning: ") else "note: "
+        typer.echo(typer.style(kind, fg=typer.colors.YELLOW) + note.removeprefix(kind), err=True)
 
 
 def print_json(document: Any) -> None:

@@ -34,6 +34,8 @@ SourceFormat = Literal["librispeech", "manifest", "jsonl", "table", "folder"]
 `jsonl`: NeMo and other JSON; `table`: Common Voice, Hugging Face, LJSpeech and other columns; `folder`: audio at any
 depth (or one file), with a `.txt` transcript beside each file or not."""
 
+_MOST_DIGITS = 15
+"""Of a number of samples; Python itself refuses thousands of them."""
 FORMATS: tuple[SourceFormat, ...] = get_args(SourceFormat)
 
 
@@ -187,7 +189,7 @@ def _manifest(path: Path, notes: ListingNotes) -> Iterator[SourceItem]:
     transcripts = _transcripts_beside(path, len(lines) - 1, notes)
     for (number, line), transcript in zip(lines[1:], transcripts, strict=True):
         name, tab, frames = line.partition("\t")
-        if not tab or not name or not frames.strip().isdecimal():
+        if not tab or not name or not _is_count(frames.strip()):
             raise DatasetError(f"{path}:{number}: a line must be `path<TAB>number of samples`, this is {line!r}")
         item = item_of(root / name, Path(name))
         yield replace(item, transcript=transcript, frames=int(frames))
@@ -241,6 +243,10 @@ def _is_unit(token: str) -> bool:
         return False
     composed = unicodedata.normalize("NFC", token)
     return sum(not unicodedata.combining(character) for character in composed) > 1 and "|" not in token
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _contradictions(items: Iterable[SourceItem]) -> tuple[str, ...]:

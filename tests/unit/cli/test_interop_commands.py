@@ -104,3 +104,18 @@ def test_a_wrong_file_is_one_message(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "said"),
+    [(["A", "<s>", "|"], "output 0 is 'A'; it must be the CTC blank"), (["<s>", "A", "B"], "no symbol ends a word")],
+)
+def test_a_recogniser_that_could_not_transcribe_is_refused_at_import(symbols, said, make_tiny_job, tmp_path):
+    from w2v2_ray.model.factory import build_ctc_model
+
+    spec = make_tiny_job(tmp_path).model
+    save_model(tmp_path / "model", spec, "ctc", build_ctc_model(spec, 3).state_dict(), tuple(symbols))
+    result = run("import", tmp_path / "model", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import numpy as np
@@ -322,3 +323,16 @@ def flac_saying(content, frames):
 def wav(form, samples):
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("lost", [2, 3, 4])
+def test_an_ogg_file_without_a_page_in_the_middle_is_refused(tmp_path, lost):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, 0.1 * rng.normal(size=30 * 16_000), 16_000)
+    content = path.read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", content)]
+    assert len(pages) > lost + 2
+    path.write_bytes(content[: pages[lost]] + content[pages[lost + 1] :])
+    with pytest.raises(AudioError, match=r"truncated: 1 pages of a recording of 30.00 s are missing"):
+        load_speech(path)

@@ -119,5 +119,5 @@ def test_audio_missing_from_the_middle_of_an_ogg_is_noticed(tmp_path):
     middle = len(content) // 2
     content[middle : middle + 3_000] = np.random.default_rng(0).bytes(3_000)
     path.write_bytes(content)
-    with open_speech(path) as file, pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(AudioError, match="truncated"), open_speech(path) as file:
         [file.read(start, 32_000) for start in range(0, file.num_samples, 24_000)]

@@ -24,6 +24,8 @@ class _Recording:
         skipped: Samples at its start that are not heard.
         position: Of the last page that has one.
         ended: Whether the page that is marked as the last one came.
+        page: Number of the newest page of its first stream.
+        lost: Pages whose numbers are left out.
     """
 
     serial: int
@@ -31,6 +33,8 @@ class _Recording:
     skipped: int
     position: int = 0
     ended: bool = False
+    page: int | None = None
+    lost: int = 0
 
     @property
     def duration_s(self) -> float | None:
@@ -42,7 +46,7 @@ def ogg_promise(content: Content) -> Promise | None:
     """Look through an Ogg file; None when it is none.
 
     Raises:
-        AudioError: The last page is missing, or several recordings were joined.
+        AudioError: A page is missing, or several recordings were joined.
     """
     if content[:4] != b"OggS":
         return None
@@ -58,6 +62,10 @@ def ogg_promise(content: Content) -> Promise | None:
         )
     if not recordings or not recordings[0].ended:
         raise reject(RejectReason.TRUNCATED, "the last page of the Ogg stream is missing")
+    if recordings[0].lost:
+        length = recordings[0].duration_s
+        whole = "" if length is None else f" of a recording of {length:.2f} s"
+        raise reject(RejectReason.TRUNCATED, f"{recordings[0].lost} pages{whole} are missing from the Ogg stream")
     return Promise()
 
 
@@ -82,6 +90,9 @@ def _recordings(content: Content) -> list[_Recording]:
             beginning = False
         if found and serial == found[-1].serial and following <= end:
             granule = int.from_bytes(header[6:14], "little")
+            page = int.from_bytes(header[18:22], "little")
+            found[-1].lost += max(0, page - found[-1].page - 1) if found[-1].page is not None else 0
+            found[-1].page = page
             found[-1].position = granule if granule != _NO_POSITION else found[-1].position
             found[-1].ended = found[-1].ended or bool(header[5] & _LAST)
         position = following

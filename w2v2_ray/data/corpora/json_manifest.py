@@ -51,7 +51,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     if first[1].lstrip().startswith("["):
         try:
             entries = json.loads(path.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{path}:1: is not JSON ({error}); give one object a line, or one array") from None
         yield from ((f"{path}: entry {number}", entry) for number, entry in enumerate(entries, start=1))
         return
@@ -64,5 +64,5 @@ def _parsed(path: Path, number: int, line: str) -> tuple[str, Any]:
     place = f"{path}:{number}"
     try:
         return place, json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{place}: is not JSON ({error}); give one object a line, or one array") from None

@@ -97,6 +97,8 @@ class RowReader:
                 f"{place}: must have the string `{wanted}`, the path of the audio; this has "
                 f"{', '.join(f'`{name}`' for name in row) or 'nothing'} (--audio-key NAME says which it is)"
             )
+        if "\0" in value or writable(value) != value:
+            raise DatasetError(f"{place}: `{key}` is no path: {ascii(value)[:80]}")
         return key, value.strip()
 
     def _with_text(self, item: SourceItem, row: Row, place: str) -> tuple[SourceItem, str | None]:

@@ -84,7 +84,10 @@ def is_transcript_name(name: str) -> bool:
 def _read(path: Path) -> tuple[str | None, str | None]:
     """The text of a file, or why there is none."""
     try:
-        return path.read_text(encoding="utf-8-sig"), None
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            return None, f"bad_transcript: {path.name} holds zero bytes, which no text does; convert it from UTF-16?"
+        return text, None
     except UnicodeDecodeError:
         return None, f"bad_transcript: {path.name} is not UTF-8 text"
     except OSError as error:

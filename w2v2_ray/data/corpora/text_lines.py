@@ -18,6 +18,10 @@ def numbered_lines(path: Path, *, keep_blank: bool = False) -> Iterator[tuple[in
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, line in enumerate(file, start=1):
                 line = line.rstrip("\r\n")
+                if "\0" in line:
+                    raise DatasetError(
+                        f"{path}:{number}: holds zero bytes, which no text does; convert it from UTF-16?"
+                    )
                 if keep_blank or line.strip():
                     yield number, line
     except UnicodeDecodeError as error:

@@ -164,3 +164,21 @@ def parse_json(text: str, source: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{source}: not JSON ({str(error)[:100]}); truncated or damaged") from None
+
+
+def check_recogniser(symbols: Sequence[str], source: str) -> None:
+    """Refuse symbols that no transcript could be decoded with.
+
+    Raises:
+        CheckpointError: The blank is not output 0 under our name, or nothing ends a word.
+    """
+    if symbols[0] != BLANK:
+        raise CheckpointError(
+            f"{source}: output 0 is {symbols[0]!r}; it must be the CTC blank, {BLANK!r} in a list of symbols and in a "
+            "fairseq dictionary: give the right symbols with --vocabulary"
+        )
+    if WORD_DELIMITER not in symbols:
+        raise CheckpointError(
+            f"{source}: no symbol ends a word ({WORD_DELIMITER!r}); words could not be told apart: give the right "
+            "symbols with --vocabulary"
+        )

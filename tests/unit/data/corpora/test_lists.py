@@ -232,3 +232,27 @@ def test_a_table_of_another_encoding_is_called_that(tmp_path):
 def test_half_a_character_is_no_speaker_and_no_text(tmp_path):
     (item,) = read_source(jsonl(tmp_path, {"audio": "a.wav", "text": "a\udfffb", "speaker": "\ud800x"})).items
     assert (item.transcript, item.speaker) == ("a?b", "?x")
+
+
+@pytest.mark.parametrize("name", ["a\0.wav", "\udfff.wav"])
+def test_what_can_be_no_path_is_refused_with_the_line(tmp_path, name):
+    with pytest.raises(DatasetError, match=r"train\.jsonl:1: `audio` is no path"):
+        read_source(jsonl(tmp_path, {"audio": name}))
+
+
+def test_json_that_is_nested_without_end_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"train\.jsonl:1: is not JSON"):
+        read_source(write(tmp_path, "train.jsonl", "[" * 100_000))
+
+
+def test_numbers_of_thousands_of_digits_are_refused(tmp_path):
+    (tmp_path / "audio").mkdir()
+    with pytest.raises(DatasetError, match=r"train\.tsv:2: a line must be"):
+        read_source(write(tmp_path, "train.tsv", f"audio\na.wav\t{'9' * 5000}\n"))
+    with pytest.raises(DatasetError, match=r"train\.jsonl:1: "):
+        read_source(write(tmp_path, "train.jsonl", f'{{"audio": "a.wav", "duration": 1{"0" * 400}}}'))
+
+
+def test_text_with_zero_bytes_is_none(tmp_path):
+    with pytest.raises(DatasetError, match=r"train\.tsv:1: holds zero bytes"):
+        read_source(write(tmp_path, "train.tsv", "a\0\n"))
