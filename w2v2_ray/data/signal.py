@@ -18,6 +18,7 @@ Mono = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 Wave = npt.NDArray[np.float32]
 
 INT16_SCALE = 32768.0
+_LAST_OF_EIGHT_BITS_DBFS = -41.0  # a step is 1/128 of full scale
 _FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ULAW": 32124 / INT16_SCALE, "ALAW": 32256 / INT16_SCALE}
 """The largest sample of an encoding where that is below that of int16."""
 _INT16_FULL_SCALE = 32767 / INT16_SCALE
@@ -167,10 +168,12 @@ def judge(mixed: Mixed, subtype: str, limits: SignalLimits) -> tuple[SignalNote,
     is_exact = subtype.startswith(_EXACT)
     check_peak(peak, limits.max_peak * (1 if is_exact or subtype in _FULL_SCALE else _OVERSHOOT), " (--max-peak)")
     level = decibels(max(channel.power for channel in mixed.used))
-    if level < limits.min_level_dbfs:
+    # What only tips the last of eight bits is noise of the converter.
+    floor = _LAST_OF_EIGHT_BITS_DBFS if subtype in ("PCM_U8", "PCM_S8") and limits.min_level_dbfs > -200 else -200.0
+    if level < max(limits.min_level_dbfs, floor):
         raise reject(
             RejectReason.SILENT,
-            f"its level is {level:.1f} dBFS, the limit is {limits.min_level_dbfs:g} (--min-level-dbfs)",
+            f"its level is {level:.1f} dBFS, the limit is {max(limits.min_level_dbfs, floor):g} (--min-level-dbfs)",
         )
     full = _FULL_SCALE.get(subtype, _INT16_FULL_SCALE if is_exact else _LOSSY_FULL_SCALE)
     clipped = max(_at_limit(channel, full) for channel in mixed.used)

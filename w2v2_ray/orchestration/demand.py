@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ScalingPolicy
 
 from w2v2_ray.engine.remote.opening import open_run
+from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.waiting import WaitingNote
 
 _COORDINATOR = "AutoscalingCoordinator"
@@ -51,9 +53,18 @@ class RunRequest(ScalingPolicy):
     def __init__(self, scaling_config: Any, run: str) -> None:
         super().__init__(scaling_config)
         self._requester_id = requester_of(run)
+        self._place = run
+
+    # Opened in the controller, to which the policy travels: a connection to a store does not.
+
+    @cached_property
+    def _run(self) -> RunFolder:
         # The controller has workers to look after: it never waits long for a store.
-        self._run = open_run(run, "driver", patience_s=0.0)
-        self._waiting = WaitingNote(self._run.event)
+        return open_run(self._place, "driver", patience_s=0.0)
+
+    @cached_property
+    def _waiting(self) -> WaitingNote:
+        return WaitingNote(self._run.event)
 
     def after_controller_start(self, train_run_context: Any) -> None:
         """Ask for all workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -106,12 +107,15 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
     def __init__(self, scaling_config: Any, rule: ResizeRule, run: str) -> None:
         super().__init__(scaling_config, run)
         self._rule = rule
-        self._request = SnapshotRequest(self._run)
         self._last_look = float("-inf")
         self._refused: tuple[int, frozenset[str]] | None = None
         self._refused_at = 0.0
         self._nodes: frozenset[str] = frozenset()
         self._attempted = 0
+
+    @cached_property
+    def _request(self) -> SnapshotRequest:
+        return SnapshotRequest(self._run)
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what the cluster has now."""

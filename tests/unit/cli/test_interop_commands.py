@@ -92,10 +92,10 @@ def test_a_vocabulary_can_be_given_and_its_absence_is_a_warning(make_tiny_job: A
     assert result.exit_code == 2  # an Hourglass
     result = run("import", tmp_path / "m", "--out", tmp_path / "same")
     assert "no vocabulary" in result.stderr
-    (tmp_path / "v.json").write_text('["-", "|", "A"]')
+    (tmp_path / "v.json").write_text('["<s>", "|", "A"]')
     result = run("import", tmp_path / "m", "--out", tmp_path / "named", "--vocabulary", tmp_path / "v.json")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert load_model(tmp_path / "named").vocabulary == ("-", "|", "A")
+    assert load_model(tmp_path / "named").vocabulary == ("<s>", "|", "A")
 
 
 def test_a_wrong_file_is_one_message(tmp_path: Path) -> None:

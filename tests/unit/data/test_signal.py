@@ -189,3 +189,11 @@ def test_audio_that_is_too_short_is_called_that(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(160), RATE_HZ)
     with pytest.raises(AudioError, match=RejectReason.TOO_SHORT):
         judge_speech(tmp_path / "a.wav", DurationLimits(), signal=LIMITS)
+
+
+def test_the_last_of_eight_bits_alone_is_silence(tmp_path):
+    path = tmp_path / "a.wav"
+    steps = np.random.default_rng(0).integers(0, 2, 16_000) / 128
+    soundfile.write(path, steps, 16_000, subtype="PCM_U8")
+    with pytest.raises(AudioError, match="silent"):
+        judge_speech(path, signal=SignalLimits())

@@ -64,8 +64,8 @@ def ogg_promise(content: Content) -> Promise | None:
         raise reject(RejectReason.TRUNCATED, "the last page of the Ogg stream is missing")
     if recordings[0].lost:
         length = recordings[0].duration_s
-        whole = "" if length is None else f" of a recording of {length:.2f} s"
-        raise reject(RejectReason.TRUNCATED, f"{recordings[0].lost} pages{whole} are missing from the Ogg stream")
+        of = "" if length is None else f" of a recording of {length:.2f} s"
+        raise reject(RejectReason.TRUNCATED, f"{recordings[0].lost} pages{of} are missing from the Ogg stream")
     return Promise()
 
 
