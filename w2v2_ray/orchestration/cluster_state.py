@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from w2v2_ray.orchestration.supply import Supply
@@ -36,7 +37,9 @@ def look_at_cluster(needs: dict[str, float], address: str | None = None) -> Supp
     return Supply(
         nodes=tuple(dict(node.total_resources) for node in nodes),
         free=tuple(dict(node.available_resources) for node in nodes),
-        autoscaler=scaling.autoscaler_state_version > 0 or _has_first_autoscaler(),
+        # The process that would scale runs in every cluster; where it may start no nodes, they have no types.
+        autoscaler=(scaling.autoscaler_state_version > 0 and any(node.ray_node_type_name for node in nodes))
+        or _has_first_autoscaler(),
         refused=any(_concerns(bundle, needs) for bundle in _refused(scaling)),
         starting=len(scaling.pending_instances)
         + sum(max(1, request.count) for request in scaling.pending_instance_requests),
@@ -60,8 +63,20 @@ def _concerns(bundle: dict[str, float], needs: dict[str, float]) -> bool:
 
 
 def _has_first_autoscaler() -> bool:
-    """Version 1 leaves a report of itself; without a cluster file the same process leaves only half of it."""
+    """Whether there is one of version 1, which leaves a report of itself."""
     from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
 
     report = _internal_kv_get(_LEGACY_STATUS) if _internal_kv_initialized() else None
-    return report is not None and "autoscaler_report" in json.loads(report)
+    return report is not None and has_node_types(json.loads(report))
+
+
+def has_node_types(report: dict[str, Any]) -> bool:
+    """Whether the report of an autoscaler of version 1 is that of one which may start nodes.
+
+    Without a cluster file it calls every node a type of its own, after the node's id.
+
+    Args:
+        report: As Ray keeps it.
+    """
+    active = (report.get("autoscaler_report") or {}).get("active_nodes") or {}
+    return any(re.fullmatch(r"node_[0-9a-f]+", name) is None for name in active)

@@ -124,7 +124,7 @@ def waiting_for(needs: Resources, workers: int, supply: Supply) -> str | None:
     line = f"waiting for {workers} worker{'s' if workers > 1 else ''} with {{{wanted}}}: {_there(needs, supply)}"
     if workers_that_fit(supply.nodes, needs) >= workers:
         return f"{line}; they are in use, by other jobs or by a launch of this one that is being cleared away"
-    return f"{line}; {_outlook(needs, supply)}"
+    return f"{line}; {_outlook(needs, workers, supply)}"
 
 
 def _there(needs: Resources, supply: Supply) -> str:
@@ -135,13 +135,14 @@ def _there(needs: Resources, supply: Supply) -> str:
     return f"the cluster has {has} in {nodes} node{'' if nodes == 1 else 's'}, free: {free}"
 
 
-def _outlook(needs: Resources, supply: Supply) -> str:
+def _outlook(needs: Resources, workers: int, supply: Supply) -> str:
     failed = f"; the last start of a node failed: {supply.failures[-1][:_REASON_CHARACTERS]}" if supply.failures else ""
-    remedy = "ask for less (worker.gpus: 0, worker.cpus)" if needs.get("GPU") else "ask for less (worker.cpus)"
+    remedy = "ask for less (worker.gpus: 0, worker.cpus" if needs.get("GPU") else "ask for less (worker.cpus"
+    remedy += ", elastic.min_workers)" if workers > 1 else ")"
     if not supply.autoscaler:
         return (
             "it has no autoscaler, so this goes on only when nodes are added (`ray start --address ...`); else stop "
-            f"with Ctrl-C and {remedy}, or lower elastic.min_workers"
+            f"with Ctrl-C and {remedy}"
         )
     if supply.refused:
         return (

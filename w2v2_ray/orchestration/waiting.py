@@ -39,7 +39,7 @@ class WaitingNote:
         self._look = look
         self._clock = clock
         self._looked = float("-inf")
-        self._since: float | None = None
+        self._large_enough_since: float | None = None
         self._supply: Supply | None = None
         self._told = ""
         self._told_at = float("-inf")
@@ -57,12 +57,15 @@ class WaitingNote:
             workers: The least to start with.
         """
         now = self._clock()
-        self._since = now if self._since is None else self._since
         supply = self._newest(needs)
         if supply is None:
             return
-        if workers_that_fit(supply.nodes, needs) >= workers and now - self._since < _PASSING_S:
-            return
+        if workers_that_fit(supply.nodes, needs) >= workers:
+            self._large_enough_since = now if self._large_enough_since is None else self._large_enough_since
+            if now - self._large_enough_since < _PASSING_S:
+                return
+        else:
+            self._large_enough_since = None
         text = waiting_for(needs, workers, supply) or "waiting: there is room, but it is set aside for other runs"
         if text != self._told or now - self._told_at >= _SIGN_OF_LIFE_S:
             self._told, self._told_at = text, now
@@ -71,7 +74,7 @@ class WaitingNote:
 
     def over(self) -> None:
         """Workers run."""
-        self._told, self._since = "", None
+        self._told, self._large_enough_since = "", None
 
     def _newest(self, needs: dict[str, float]) -> Supply | None:
         now = self._clock()

@@ -71,6 +71,15 @@ def test_resources_of_our_own_last_workers_are_not_spoken_of_before_they_had_tim
     assert len(run.told) == 1
 
 
+def test_room_that_comes_is_taken_before_it_is_spoken_of():
+    run = Run(NOTHING)
+    run.wait(0)
+    run.wait(50)
+    run.supply = Supply(nodes=ROOM, free=ROOM)
+    run.wait(2)
+    assert len(run.told) == 1
+
+
 def test_room_that_is_set_aside_is_told():
     run = Run(Supply(nodes=ROOM, free=ROOM))
     run.wait(0)
