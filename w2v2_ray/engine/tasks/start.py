@@ -193,4 +193,8 @@ def _request(job: FinetuneJob) -> dict[str, Any]:
     """What a job asks to begin from."""
     wanted = {"pretrained", "model", "vocabulary", "text", "masking", "regularisation", "seed"}
     request: dict[str, Any] = job.model_dump(mode="json", include=wanted)
+    model = request.get("model")
+    # Runs begun before there was this field have none.
+    if isinstance(model, dict) and model.get("normalize_eps") == ModelSpec.model_fields["normalize_eps"].default:
+        del model["normalize_eps"]
     return request
