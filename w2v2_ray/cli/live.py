@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from w2v2_ray import errors
+
 if TYPE_CHECKING:
     from w2v2_ray.engine.run_folder import RunFolder
     from w2v2_ray.spec.job import TrainJob
@@ -67,7 +69,7 @@ class EventLines:
                 self._told.clear()
             return None
         reason = str(event.get("reason") or event.get("error") or "")
-        if self._told.get(name) == reason:
+        if self._told.get(name) == reason or _ends_the_run(reason):
             return None
         self._told[name] = reason
         return ": ".join(part for part in (_TROUBLE[name], reason) if part)
@@ -84,6 +86,14 @@ class EventLines:
             self._best = score
             return f"{line}  best so far{', its checkpoint is kept' if self._keeps_best else ''}"
         return f"{line}  (best {self._best:.2%})" if "wer" in event else f"{line}  (best {self._best:.4g})"
+
+
+def _ends_the_run(reason: str) -> bool:
+    """Whether a worker ended with an error that no other attempt can mend: the command itself will say it."""
+    kind = getattr(errors, reason.partition(":")[0], None)
+    if not isinstance(kind, type) or not issubclass(kind, errors.W2v2RayError):
+        return False
+    return not issubclass(kind, errors.StorageUnavailableError)
 
 
 @contextmanager

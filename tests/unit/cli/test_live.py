@@ -39,3 +39,22 @@ def test_waiting_and_failed_starts_are_told_with_their_reason(tmp_path, tiny_job
     waiting, failed = out.getvalue().splitlines()
     assert waiting == "waiting for 1 worker with {GPU: 1}: the cluster has 0 GPU"
     assert failed.endswith("no node has [room]")
+
+
+def test_troubles_are_told_once_for_each_reason_and_anew_once_workers_ran():
+    lines = EventLines()
+    full = {"event": "start_failed", "reason": "no room"}
+    assert lines.line(full) == "workers could not be started, tried again: no room"
+    assert lines.line(full) is None
+    assert lines.line({**full, "reason": "no node"}) is not None
+    assert lines.line({"event": "start"}) is None
+    assert lines.line(full) is not None
+    assert lines.line({"event": "resize", "from": 2, "to": 3}) == "resized from 2 to 3 workers"
+
+
+def test_an_error_that_ends_the_run_is_left_to_the_command():
+    lines = EventLines()
+    assert lines.line({"event": "worker_lost", "reason": "CheckpointError: damaged"}) is None
+    told = lines.line({"event": "worker_lost", "reason": "StorageUnavailableError: away"})
+    assert told == "a worker was lost: StorageUnavailableError: away"
+    assert lines.line({"event": "worker_lost", "reason": "RuntimeError: x"}) == "a worker was lost: RuntimeError: x"
