@@ -131,3 +131,15 @@ def test_what_begins_the_same_has_the_same_weights(finetune_job):
     one, two, other = (initial_model(finetune_job(seed=seed)).state for seed in (1, 1, 2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_a_run_begun_before_the_normalisation_had_an_epsilon_goes_on(finetune_job, tmp_path):
+    run = run_folder(tmp_path)
+    job = finetune_job()
+    resolved = resolve(job, run)
+    begun = json.loads(run.start.read_text())
+    assert "normalize_eps" not in begun["model"]  # as releases without the field wrote it
+    assert resolve(job, run) == resolved
+    other = job.model.model_copy(update={"normalize_eps": 1e-7})
+    with pytest.raises(CheckpointError, match="this run began with another model"):
+        resolve(job.model_copy(update={"model": other}), run)
