@@ -118,6 +118,11 @@ def slack_s(form: Form, rate_hz: int) -> float:
     return 0.002
 
 
+def level_db(form: Form) -> tuple[float, float]:
+    """How much quieter or louder such a file may come back; GSM 6.10 itself loses up to 6 dB of a tone."""
+    return (-7.0, 1.5) if form.subtype == "GSM610" else (-1.5, 1.5)
+
+
 def write(path: Path, form: Form, wave: npt.NDArray[Any], rate_hz: int, **options: Any) -> None:
     """Write a waveform of shape [S] or [S, channels]."""
     # Whole numbers as they are, because libsndfile writes a float file of them on its own scale.

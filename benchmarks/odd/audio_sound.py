@@ -16,6 +16,7 @@ from odd.audio_files import (
     Form,
     channels_of,
     choose,
+    level_db,
     rate_for,
     slack_s,
     write,
@@ -46,7 +47,7 @@ def _every_form(rng: np.random.Generator, folder: Path, bench: Workbench) -> Att
     rate_hz = rate_for(form, rng)
     signal, path = random_signal(rng, rate_hz), place(folder, f"x{form.suffix}")
     written(path, form, signal, rate_hz)
-    expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, must=form.usual)
+    expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, must=form.usual, level_db=level_db(form))
     return attempt(f"{form} at {rate_hz} Hz", path, expected, folder, bench)
 
 
@@ -55,7 +56,7 @@ def _packed_form(rng: np.random.Generator, folder: Path, bench: Workbench) -> At
     rate_hz = rate_for(form, rng)
     signal, path = random_signal(rng, rate_hz), place(folder, f"x{form.suffix}")
     written(path, form, signal, rate_hz)
-    expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, must=True)
+    expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, must=True, level_db=level_db(form))
     return attempt(f"{form} at {rate_hz} Hz", path, expected, folder, bench)
 
 
@@ -90,7 +91,7 @@ def _wrong_suffix(rng: np.random.Generator, folder: Path, bench: Workbench) -> A
     # Written under a neutral name: soundfile must not mind the suffix either.
     content = written(folder / "neutral", form, signal, rate_hz)
     path.write_bytes(content)
-    expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, must=True)
+    expected = Expected((signal,), slack_s(form, rate_hz), form.is_lossy, must=True, level_db=level_db(form))
     return attempt(f"{form} named {suffix}", path, expected, folder, bench)
 
 

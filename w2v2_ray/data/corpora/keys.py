@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,11 @@ OFFSET_KEYS = (
 END_KEYS = ("end", "end_s", "end_time", "end_sec", "stop", "stop_time", "segment_end")
 DURATION_KEYS = ("duration", "duration_s", "duration_sec", "duration_seconds", "dur", "audio_duration")
 
+_MILLISECONDS = ("ms", "msec", "millis", "milliseconds")
+_IN_SAMPLES = re.compile(
+    r"(segment_)?(start|begin|offset|onset|end|stop)(_|s_)?(in_)?(sample|frame)s?|(sample|frame)_(start|begin|offset|end|stop)"
+)
+
 
 @dataclass(frozen=True)
 class ChosenKeys:
@@ -61,6 +67,17 @@ def find_key(row: Mapping[str, Any], usual: Iterable[str], chosen: str | None = 
     by_lower = {key.lower().strip().replace(" ", "_"): key for key in reversed(list(row))}
     present = [by_lower[name] for name in usual if name in by_lower]
     return next((key for key in present if row[key] is not None), None)
+
+
+def in_milliseconds(usual: Iterable[str]) -> tuple[str, ...]:
+    """The usual names of times in seconds, as they are called in milliseconds."""
+    stems = dict.fromkeys(name.removesuffix("_s").removesuffix("_sec").removesuffix("_seconds") for name in usual)
+    return tuple(f"{stem}_{unit}" for stem in stems for unit in _MILLISECONDS)
+
+
+def place_in_samples(row: Mapping[str, Any]) -> str | None:
+    """A key that says in samples or frames where an utterance begins or ends, whose rate nobody says; or None."""
+    return next((key for key in row if row[key] is not None and _IN_SAMPLES.fullmatch(key.lower().strip())), None)
 
 
 def looks_like_text(value: Any) -> bool:

@@ -20,11 +20,15 @@ from w2v2_ray.data.corpora.keys import (
     TEXT_KEYS,
     ChosenKeys,
     find_key,
+    in_milliseconds,
     looks_like_text,
+    place_in_samples,
 )
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.text_files import with_transcript_file
 from w2v2_ray.errors import DatasetError
+
+_LONGEST_S = 366 * 86_400.0
 
 Row = Mapping[str, Any]
 Resolver = Callable[[str], Path]
@@ -139,10 +143,16 @@ def path_below(folder: Path, name: str) -> Path:
 
 def _part(row: Row, place: str) -> tuple[float | None, float | None, set[str]]:
     """Offset and duration of a row, and the keys that gave them."""
-    offset_key, end_key, duration_key = (find_key(row, usual) for usual in (OFFSET_KEYS, END_KEYS, DURATION_KEYS))
+    (offset_key, offset_s), (end_key, end_s), (duration_key, duration_s) = (
+        _time(row, usual, place) for usual in (OFFSET_KEYS, END_KEYS, DURATION_KEYS)
+    )
     keys = {key for key in (offset_key, end_key, duration_key) if key is not None}
-    offset_s, duration_s = _seconds(row, offset_key, place), _seconds(row, duration_key, place)
-    end_s = _seconds(row, end_key, place)
+    counted = place_in_samples(row)
+    if counted is not None and offset_s is None:
+        raise DatasetError(
+            f"{place}: `{counted}` counts samples or frames, of which the rate is not known; write `offset` and "
+            "`duration` in seconds"
+        )
     if end_s is not None:
         offset_s = offset_s or 0.0
         if end_s <= offset_s:
@@ -156,14 +166,25 @@ def _part(row: Row, place: str) -> tuple[float | None, float | None, set[str]]:
     return offset_s, duration_s, keys
 
 
-def _seconds(row: Row, key: str | None, place: str) -> float | None:
-    value = row[key] if key is not None else None
+def _time(row: Row, usual: Sequence[str], place: str) -> tuple[str | None, float | None]:
+    """A time in seconds and the key that says it, in seconds or in milliseconds."""
+    key = find_key(row, usual)
+    if key is not None:
+        return key, _seconds(row[key], key, place, 1.0)
+    key = find_key(row, in_milliseconds(usual))
+    return (key, None) if key is None else (key, _seconds(row[key], key, place, 1e-3))
+
+
+def _seconds(value: Any, key: str, place: str, unit_s: float) -> float | None:
     if value is None or value == "":
         return None
     number = _number(value)
+    unit = "seconds" if unit_s == 1 else "milliseconds"
     if number is None or not math.isfinite(number) or number < 0:
-        raise DatasetError(f"{place}: `{key}` must be a number of seconds, 0 or more, this is {value!r}")
-    return number
+        raise DatasetError(f"{place}: `{key}` must be a number of {unit}, 0 or more, this is {repr(value)[:60]}")
+    if number * unit_s > _LONGEST_S:
+        raise DatasetError(f"{place}: `{key}` is {number:g} {unit}, more than a year; correct it")
+    return number * unit_s
 
 
 def _number(value: Any) -> float | None:

@@ -150,6 +150,8 @@ def check_symbols(symbols: Sequence[str], source: str) -> None:
         CheckpointError: Naming the first.
     """
     for number, symbol in enumerate(symbols):
+        if not symbol:
+            raise CheckpointError(f"{source}: symbol {number} is empty; no text could be written with it")
         if any(0xD800 <= ord(character) <= 0xDFFF for character in symbol):
             raise CheckpointError(f"{source}: symbol {number}, {symbol!a}, is half of a character (a lone surrogate)")
 

@@ -256,3 +256,20 @@ def test_numbers_of_thousands_of_digits_are_refused(tmp_path):
 def test_text_with_zero_bytes_is_none(tmp_path):
     with pytest.raises(DatasetError, match=r"train\.tsv:1: holds zero bytes"):
         read_source(write(tmp_path, "train.tsv", "a\0\n"))
+
+
+def test_times_in_milliseconds_are_read_as_such(tmp_path):
+    row = {"audio": "a.wav", "offset_ms": 600, "Duration_ms": "1500"}
+    (item,) = read_source(jsonl(tmp_path, row)).items
+    assert (item.offset_s, item.duration_s) == (pytest.approx(0.6), pytest.approx(1.5))
+
+
+@pytest.mark.parametrize("key", ["start_sample", "start_frame", "end_samples", "offset_in_samples", "sample_start"])
+def test_a_place_in_samples_is_refused_rather_than_the_whole_file_taken(tmp_path, key):
+    with pytest.raises(DatasetError, match=rf"train\.jsonl:1: `{key}` counts samples or frames"):
+        read_source(jsonl(tmp_path, {"audio": "a.wav", key: 9600, "num_samples": 9600}))
+
+
+def test_a_time_of_more_than_a_year_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"train\.jsonl:1: `duration` is 1e\+308 seconds, more than a year"):
+        read_source(jsonl(tmp_path, {"audio": "a.wav", "duration": 1e308}))
