@@ -198,7 +198,7 @@ def _options(rng: np.random.Generator, folder: Path, bench: Workbench) -> Attemp
         "the last one wins": ([f"{path}={scalar(other)}", f"{path}={text}"], meant, True),
         "spaces around": ([f" {path} = {text} "], meant, False),
         "quotes that the shell left": ([f"'{path}={text}'"], None, False),
-        "a quoted value": ([f'{path}="{text}"'], None if field.type != "str" else meant, False),
+        "a quoted value": ([f'{path}="{text}"'], meant if field.type in ("str", "bool") else None, False),
         "no value": ([f"{path}="], put(document, path, None), False),
         "no equals sign": ([path], None, False),
         "a colon": ([f"{path}: {text}"], None, False),

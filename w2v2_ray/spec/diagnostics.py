@@ -48,8 +48,12 @@ class Diagnostic:
         }
 
 
+_MOST_LINES = 50
+"""Of a message; a screen or two."""
+
+
 class InvalidJobError(SpecError):
-    """A job spec with mistakes, all of them. Its message has one line for each."""
+    """A job spec with mistakes, all of them. Its message has a line for each of the first."""
 
     def __init__(self, message: str, diagnostics: tuple[Diagnostic, ...] = ()) -> None:
         super().__init__(message)
@@ -60,7 +64,10 @@ class InvalidJobError(SpecError):
         """Put the mistakes in the order of the file, each once."""
         unique = list(dict.fromkeys(diagnostics))
         unique.sort(key=_place_key)
-        return cls("\n".join(str(diagnostic) for diagnostic in unique), tuple(unique))
+        lines = [str(diagnostic) for diagnostic in unique[:_MOST_LINES]]
+        if len(unique) > _MOST_LINES:
+            lines.append(f"... and {len(unique) - _MOST_LINES:,} more, which `w2v2-ray validate --json` lists")
+        return cls("\n".join(lines), tuple(unique))
 
 
 def _place_key(diagnostic: Diagnostic) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from w2v2_ray.errors import SpecError
+from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError
 from w2v2_ray.spec.loading import load_job_text
 
 CASES = YAML(typ="safe").load(Path(__file__).with_name("bad_specs.yaml"))
@@ -21,3 +22,11 @@ def test_a_bad_spec_gives_these_messages(case):
 
 def test_the_spec_that_the_cases_change_is_valid():
     assert load_job_text(GOOD, "job.yaml").job.name == "x"
+
+
+def test_thousands_of_mistakes_are_not_thousands_of_lines():
+    mistakes = [Diagnostic(f"mistake {number}") for number in range(10_000)]
+    error = InvalidJobError.of(mistakes)
+    assert len(error.diagnostics) == 10_000
+    assert error.message.splitlines()[-1] == "... and 9,950 more, which `w2v2-ray validate --json` lists"
+    assert len(error.message.splitlines()) == 51
