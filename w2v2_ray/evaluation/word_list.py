@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from w2v2_ray.errors import UserError
-from w2v2_ray.model.interop.impostors import impostor
+from w2v2_ray.impostors import impostor
 from w2v2_ray.spec.symbols import SPECIALS, WORD_DELIMITER, visible
 
 Lexicon = dict[str, list[list[str]]]

@@ -215,7 +215,11 @@ def test_what_kenlm_would_say_of_an_arpa_is_said_in_plain_words(tmp_path, old, n
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"), (b"<html>", "a web page"), (b"", "empty")],
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<html>", "an HTML page"),
+        (b"", "empty"),
+    ],
 )
 def test_a_file_that_is_no_language_model_at_all_is_called_what_it_is(tmp_path, content, said):
     lm = tmp_path / "lm.arpa"

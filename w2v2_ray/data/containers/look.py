@@ -12,6 +12,7 @@ from w2v2_ray.data.containers.promise import Promise
 from w2v2_ray.data.containers.streams import au_promise, flac_promise, mpeg_file_promise, sphere_promise
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.errors import AudioError
+from w2v2_ray.impostors import impostor_in
 
 _FOREIGN = (
     (4, b"ftyp", "MP4/M4A"),
@@ -26,13 +27,7 @@ _FOREIGN = (
     (0, b"OggS", "Ogg with FLAC, Speex or video"),
 )
 """Offset and first bytes of what other programs can decode."""
-_NO_AUDIO = (
-    (b"version https://git-lfs", "a Git LFS pointer: `git lfs pull` fetches the file"),
-    (b"<!DOCTYPE", "an HTML page: the download went wrong"),
-    (b"<html", "an HTML page: the download went wrong"),
-    (b"PK\x03\x04", "a ZIP archive: unpack it"),
-    (b"\x1f\x8b", "a gzip archive: unpack it"),
-)
+_ZIP = b"PK\x03\x04"
 _LOOKS = (chunk_promise, ogg_promise, flac_promise, au_promise, sphere_promise)
 
 
@@ -87,4 +82,6 @@ def what_it_is(path: Path) -> str:
     for offset, mark, name in _FOREIGN:
         if head[offset:].startswith(mark):
             return f"{name}: convert it with `ffmpeg -i {path.name} -ac 1 -ar 16000 {path.stem}.flac`"
-    return next((words for mark, words in _NO_AUDIO if head.lstrip().lower().startswith(mark.lower())), "")
+    if head.startswith(_ZIP):
+        return "a ZIP archive; unpack it"
+    return impostor_in(head) or ""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.model.interop.impostors import impostor
+from w2v2_ray.impostors import impostor
 from w2v2_ray.model.interop.loaded_model import list_some
 
 _ZIP_MAGIC = b"PK\x03\x04"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.model.interop.impostors import impostor
+from w2v2_ray.impostors import impostor
 from w2v2_ray.spec.symbols import BLANK, SPECIALS, WORD_DELIMITER
 
 _HUGGINGFACE_BLANK = "<pad>"

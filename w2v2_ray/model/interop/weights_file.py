@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.model.interop.impostors import impostor
+from w2v2_ray.impostors import impostor
 from w2v2_ray.model.interop.loaded_model import list_some
 from w2v2_ray.model.interop.safe_pickle import load_pickled
 

@@ -16,7 +16,7 @@ _COMPRESSED = {
 
 
 def impostor(path: Path) -> str | None:
-    """Say what a file is instead of a model's part, with the remedy; None when it is no known stand-in.
+    """Say what a file is instead of what it should be, with the remedy; None when it is no known stand-in.
 
     Args:
         path: A file that could not be used, or is about to be read.
@@ -39,7 +39,7 @@ def impostor_in(head: bytes) -> str | None:
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself; run `git lfs pull` where it was cloned"
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return "a web page, not the file; the download went wrong (a login page or a link to a page?)"
+        return "an HTML page, not the file; the download went wrong (a login page, or a link to a page?)"
     if text.startswith((b'{"error', b'{"message', b'{"detail')):
         return "the error message of a server, not the file; download it again"
     return next((f"packed with {name}" for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
