@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -93,11 +93,16 @@ class PaddedLoader:
         plan = self._plan.micro_batch(index)
         utterances = np.concatenate(plan.utterances)
         lengths = self._source.num_samples[utterances].astype(np.int64)
-        waveform = np.zeros((len(utterances), plan.padded_samples), dtype=np.int16)
-        crops = self._source.crops(utterances, np.zeros_like(lengths), lengths)
-        for row, samples in zip(waveform, crops, strict=True):
-            row[: len(samples)] = samples
-        return PaddedMicroBatch(plan=plan, waveform=waveform, lengths=lengths)
+        return padded_rows(plan, self._source.crops(utterances, np.zeros_like(lengths), lengths))
+
+
+def padded_rows(plan: MicroBatchPlan, rows: Sequence[npt.NDArray[np.int16]]) -> PaddedMicroBatch:
+    """Pad the utterances of a micro-batch to the longest of them."""
+    lengths = np.asarray([len(row) for row in rows], dtype=np.int64)
+    waveform = np.zeros((len(rows), int(lengths.max())), dtype=np.int16)
+    for row, samples in zip(waveform, rows, strict=True):
+        row[: len(samples)] = samples
+    return PaddedMicroBatch(plan=plan, waveform=waveform, lengths=lengths)
 
 
 T = TypeVar("T")

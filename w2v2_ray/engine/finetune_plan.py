@@ -25,7 +25,7 @@ def plan_finetuning(job: FinetuneJob) -> RunPlan:
     assert start.vocabulary is not None
     job = job.model_copy(update={"model": start.spec})
     data = open_data(job, job.data.train)
-    selection = select_utterances(job, data, Tokenizer(start.vocabulary, job.text))
+    selection = select_utterances(job, data, Tokenizer(start.vocabulary, job.text), fastest=job.augmentation.fastest)
     plan = build_plan(job, data, selection, RandomStreams(job.seed))
     counts, padded = plan.padded_shapes()
     lengths, inverse = np.unique(padded, return_inverse=True)

@@ -83,6 +83,7 @@ class Wav2Vec2Backbone(nn.Module):
         time_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
         layer_keep: Sequence[bool] | None = None,
+        views: int = 1,
     ) -> BackboneOutput:
         """Encode.
 
@@ -92,8 +93,11 @@ class Wav2Vec2Backbone(nn.Module):
             time_mask: Frames to mask.
             channel_mask: Channels to zero.
             layer_keep: For each Transformer layer whether LayerDrop keeps it; None keeps all.
+            views: How often each utterance goes through the encoder, each time with dropout and masks of its own; the
+                feature encoder runs once.
 
-        Shape: waveform [B, S], lengths [B], time_mask [B, T], channel_mask [B, D].
+        Shape: waveform [B, S], lengths [B], time_mask [V * B, T], channel_mask [V * B, D], V views one after the
+            other; so are the rows of everything returned but `features` and `normed_features`.
         """
         features = self.feature_encoder(waveform, lengths)
         frame_lengths = padding_mask = None
@@ -101,7 +105,12 @@ class Wav2Vec2Backbone(nn.Module):
             frame_lengths = num_frames_tensor(lengths, self.feature_encoder.conv_layers)
             padding_mask = padding_mask_from_lengths(frame_lengths, features.shape[1])
         normed = self.feature_norm(features)
-        x = dropout(self.input_proj(normed), self.dropout_input, self.training)
+        x = self.input_proj(normed)
+        if views > 1:
+            x = x.repeat(views, 1, 1)
+            frame_lengths = None if frame_lengths is None else frame_lengths.repeat(views)
+            padding_mask = None if padding_mask is None else padding_mask.repeat(views, 1)
+        x = dropout(x, self.dropout_input, self.training)
         x = self.input_masking(x, time_mask, channel_mask)
         context = self.encoder(x, padding_mask, layer_keep)
         return BackboneOutput(context, features, normed, frame_lengths, padding_mask)

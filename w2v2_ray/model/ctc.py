@@ -55,6 +55,7 @@ class Wav2Vec2CtcModel(nn.Module):
         channel_mask: Tensor | None = None,
         layer_keep: Sequence[bool] | None = None,
         freeze_backbone: bool = False,
+        views: int = 1,
     ) -> CtcOutput:
         """Compute log-probabilities.
 
@@ -66,12 +67,18 @@ class Wav2Vec2CtcModel(nn.Module):
             channel_mask: Channels to zero, in training.
             layer_keep: For each Transformer layer whether LayerDrop keeps it; None keeps all.
             freeze_backbone: Run the backbone under no_grad (reference `freeze_finetune_updates`).
+            views: Passes of each utterance through the encoder; see `Wav2Vec2Backbone.forward`.
 
-        Shape: waveform [B, S], lengths [B], time_mask [B, T], channel_mask [B, D].
+        Shape: waveform [B, S], lengths [B], time_mask [V * B, T], channel_mask [V * B, D].
         """
         with torch.no_grad() if freeze_backbone else nullcontext():
             out: BackboneOutput = self.backbone(
-                waveform, lengths, time_mask=time_mask, channel_mask=channel_mask, layer_keep=layer_keep
+                waveform,
+                lengths,
+                time_mask=time_mask,
+                channel_mask=channel_mask,
+                layer_keep=layer_keep,
+                views=views,
             )
         logits = self.head(dropout(out.context, self.final_dropout, self.training))
         log_probs = F.log_softmax(logits.float(), dim=-1)
@@ -100,6 +107,26 @@ def ctc_loss(output: CtcOutput, targets: Tensor, target_lengths: Tensor) -> Tens
         reduction="sum",
         zero_infinity=True,
     )
+
+
+def consistency_loss(output: CtcOutput) -> Tensor:
+    """Return how far two views of the same utterances diverge, in nats, summed over valid frames.
+
+    Each view is drawn to the other, which is held still: the mean of both Kullback-Leibler divergences (CR-CTC, Yao et
+    al. 2024, arXiv 2410.05101, equation 4).
+
+    Shape: log_probs [2 * B, T, vocabulary], the second view after the first -> [].
+    """
+    one, two = output.log_probs.chunk(2)
+    divergence = 0.5 * (
+        F.kl_div(one, two.detach(), reduction="none", log_target=True)
+        + F.kl_div(two, one.detach(), reduction="none", log_target=True)
+    )
+    if output.padding_mask is not None:
+        padding = output.padding_mask.chunk(2)[0]
+        # A padded frame's impossible symbols are minus infinity, and minus infinity less itself is not a number.
+        divergence = torch.where(padding[..., None], divergence.new_zeros(()), divergence)
+    return divergence.sum()
 
 
 def collapse(best: Sequence[int]) -> list[tuple[int, int, int]]:

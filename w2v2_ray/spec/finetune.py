@@ -7,7 +7,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from w2v2_ray.spec.base import DropProbability, Finding, NonNegativeInt, PositiveInt, Probability, Spec
+from w2v2_ray.spec.augmentation import AugmentationSpec
+from w2v2_ray.spec.base import (
+    DropProbability,
+    Finding,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Probability,
+    Spec,
+)
 from w2v2_ray.spec.data import PaddedBatchSpec
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.model import MaskingSpec, ModelSpec
@@ -60,6 +69,18 @@ class RegularisationSpec(Spec):
     """Probability that a layer is skipped for a micro-batch in training (LayerDrop)."""
     feature_gradient_scale: Probability = 0.0
     """Factor on gradients that flow into the feature encoder; 0 freezes it, as published."""
+    consistency: NonNegativeFloat = 0.0
+    """Weight of the divergence between what two masked views of an utterance are heard as (CR-CTC, Yao et al. 2024,
+    equations 3 and 4, where it is 0.2). 0 computes one view; two cost the encoder twice, the feature encoder once."""
+
+    @property
+    def views(self) -> int:
+        """Views of each utterance in an update."""
+        return 2 if self.consistency else 1
+
+    def identity(self) -> str:
+        """What a run's result depends on, as it was before there was `consistency`."""
+        return self.model_dump_json(exclude=None if self.consistency else {"consistency"})
 
 
 class FinetuneMaskingSpec(MaskingSpec):
@@ -110,6 +131,8 @@ class FinetuneJob(TrainJob):
     """What is hidden from the encoder."""
     regularisation: RegularisationSpec = RegularisationSpec()
     """Dropout and freezing of the feature encoder."""
+    augmentation: AugmentationSpec = AugmentationSpec()
+    """What is done to the training audio; nothing, as published."""
     freeze_updates: NonNegativeInt = 0
     """Updates during which only the linear layer learns (reference: `freeze_finetune_updates`)."""
     early_stopping: EarlyStoppingSpec | None = None
@@ -120,8 +143,11 @@ class FinetuneJob(TrainJob):
         return {
             "model": self.model.identity() if self.model is not None else "",
             "text": self.text.model_dump_json(),
-            "regularisation": self.regularisation.model_dump_json(),
+            "regularisation": self.regularisation.identity(),
             "freeze_updates": str(self.freeze_updates),
+            **(
+                {} if self.augmentation == AugmentationSpec() else {"augmentation": self.augmentation.model_dump_json()}
+            ),
             **super().identity(),
         }
 

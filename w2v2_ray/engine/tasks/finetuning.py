@@ -15,15 +15,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from w2v2_ray.data.augmentation import augment, samples_at_speed
 from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.dataset import Utterances
-from w2v2_ray.data.loader import PaddedLoader
+from w2v2_ray.data.loader import PaddedLoader, PaddedMicroBatch, padded_rows
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.engine.tasks.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
 from w2v2_ray.errors import DatasetError
-from w2v2_ray.model.ctc import CtcOutput, collapse, ctc_loss
+from w2v2_ray.model.ctc import CtcOutput, collapse, consistency_loss, ctc_loss
 from w2v2_ray.model.masking import channel_mask, span_mask
+from w2v2_ray.spec.augmentation import AugmentationSpec
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import ModelSpec
 
@@ -53,7 +55,8 @@ class Census:
         no_transcript: Without one, or with an empty one.
         unknown_characters: Rejected because of characters outside the vocabulary, or nothing left without them.
         too_long: Longer than `batch.max_samples`.
-        too_few_frames: Transcript longer than its audio can spell: CTC needs a frame a symbol and one between repeats.
+        too_few_frames: Transcript longer than its audio, at the fastest speed it is played at, can spell: CTC needs a
+            frame a symbol and one between repeats.
     """
 
     total: int
@@ -91,8 +94,14 @@ class Selection:
         return self.symbols[self.offsets[utterance] : self.offsets[utterance + 1]]
 
 
-def select_utterances(job: FinetuneJob, data: Utterances, tokenizer: Tokenizer) -> Selection:
+def select_utterances(job: FinetuneJob, data: Utterances, tokenizer: Tokenizer, *, fastest: float = 1.0) -> Selection:
     """Read all transcripts and keep the utterances that can be learned from.
+
+    Args:
+        job: The spec, its network settled.
+        data: What to look at.
+        tokenizer: To symbols.
+        fastest: The largest speed factor at which audio is played: `job.augmentation.fastest` for what is trained on.
 
     Raises:
         DatasetError: When there is none.
@@ -100,7 +109,7 @@ def select_utterances(job: FinetuneJob, data: Utterances, tokenizer: Tokenizer) 
     assert job.model is not None
     lengths = data.num_samples
     encoder = job.model.feature_encoder
-    frames = {int(n): encoder.num_frames(int(n)) for n in np.unique(lengths)}
+    frames = {int(n): encoder.num_frames(samples_at_speed(int(n), fastest)) for n in np.unique(lengths)}
     reasons = dict.fromkeys(("no_transcript", "unknown_characters", "too_long", "too_few_frames"), 0)
     targets: list[npt.NDArray[np.int32]] = []
     empty = np.empty(0, dtype=np.int32)
@@ -157,8 +166,8 @@ class FinetuneMicroBatch:
         lengths: Samples of each utterance. Shape: [B].
         targets: Outputs to be spelt, one utterance after the other.
         target_lengths: Of each utterance. Shape: [B].
-        time_mask: True = masked; never on padding. Shape: [B, T].
-        channel_mask: True = zeroed. Shape: [B, D].
+        time_mask: True = masked; never on padding. Shape: [V * B, T], views one after the other.
+        channel_mask: True = zeroed. Shape: [V * B, D].
         layer_keep: Which Transformer layers run; None runs all.
         sub_batch_sizes: Utterances of each sub-batch.
         utterances: Dataset indices. Shape: [B].
@@ -189,6 +198,7 @@ class FinetuneTask:
         plan: Its micro-batches.
         streams: Random streams of this domain.
         device: Where to compute.
+        augmentation: What is done to the audio; None for held-out data.
     """
 
     def __init__(
@@ -200,6 +210,7 @@ class FinetuneTask:
         plan: BatchPlan,
         streams: RandomStreams,
         device: torch.device,
+        augmentation: AugmentationSpec | None = None,
     ) -> None:
         assert job.model is not None
         self.sums = SUMS
@@ -212,6 +223,8 @@ class FinetuneTask:
         self._streams = streams
         self._device = device
         self._loader = PaddedLoader(data, plan)
+        self._augmentation = None if augmentation == AugmentationSpec() else augmentation
+        self._views = job.regularisation.views
 
     def weight(self, index: int) -> int:
         """Utterances of a micro-batch."""
@@ -219,7 +232,7 @@ class FinetuneTask:
 
     def micro_batch(self, index: int) -> FinetuneMicroBatch:
         """Read and draw everything micro-batch `index` needs. Runs on loader threads."""
-        padded = self._loader.load(index)
+        padded = self._heard(index, self._loader.load(index))
         sizes = padded.plan.sub_batch_sizes
         utterances = np.concatenate(padded.plan.utterances)
         targets = [self._selection.target(int(utterance)) for utterance in utterances]
@@ -252,17 +265,18 @@ class FinetuneTask:
             channel_mask=self._to_device(batch.channel_mask) if training and batch.channel_mask is not None else None,
             layer_keep=batch.layer_keep if training else None,
             freeze_backbone=training and update <= self._job.freeze_updates,
+            views=self._views if training else 1,
         )
-        loss = ctc_loss(output, self._to_device(batch.targets), self._to_device(batch.target_lengths))
+        loss, objective = self._loss(output, batch)
         errors = (0, 0, 0, 0) if training else self._judge(output, batch)
         known = [
             len(batch.lengths),
             len(batch.targets),
-            output.log_probs.shape[0] * output.log_probs.shape[1],
+            len(batch.lengths) * output.log_probs.shape[1],
             int(batch.lengths.sum()),
             *errors,
         ]
-        return loss, torch.cat([loss.detach().double().reshape(1), filled(known, loss.device)])
+        return objective, torch.cat([loss.detach().double().reshape(1), filled(known, loss.device)])
 
     def figures(self, totals: Mapping[str, float]) -> dict[str, float]:
         """`loss` in nats per symbol, `loss_per_utterance` in nats, and where errors were counted `wer` and `cer`."""
@@ -284,6 +298,24 @@ class FinetuneTask:
     def used(self, batch: FinetuneMicroBatch) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch."""
         return used_utterances(self._data, batch.utterances, batch.sub_batch_sizes, batch.epochs)
+
+    def _loss(self, output: CtcOutput, batch: FinetuneMicroBatch) -> tuple[Tensor, Tensor]:
+        """CTC loss, the mean over views where there are several, and what is minimised."""
+        targets, target_lengths = self._to_device(batch.targets), self._to_device(batch.target_lengths)
+        views = len(output.log_probs) // len(batch.lengths)
+        if views == 1:
+            loss = ctc_loss(output, targets, target_lengths)
+            return loss, loss
+        loss = ctc_loss(output, targets.repeat(views), target_lengths.repeat(views)) / views
+        return loss, loss + self._job.regularisation.consistency * consistency_loss(output)
+
+    def _heard(self, index: int, padded: PaddedMicroBatch) -> PaddedMicroBatch:
+        """The micro-batch as it is heard: changed as the spec says."""
+        if self._augmentation is None:
+            return padded
+        rows = [row[:length] for row, length in zip(padded.waveform, padded.lengths, strict=True)]
+        rng = self._streams.generator(Purpose.AUGMENT, index)
+        return padded_rows(padded.plan, augment(rows, padded.plan.sub_batch_sizes, self._augmentation, rng))
 
     def _waveform(self, batch: FinetuneMicroBatch, lengths: Tensor) -> Tensor:
         waveform = self._to_device(batch.waveform).float().mul_(INT16_SCALE)
@@ -310,7 +342,6 @@ class FinetuneTask:
         masking, encoder = self._model.masking, self._model.feature_encoder
         if not masking.probability:
             return None
-        rng = self._streams.generator(Purpose.MASK, index)
         frames = [encoder.num_frames(int(length)) for length in lengths]
         ends = np.cumsum(sizes)
         masks = [
@@ -323,6 +354,7 @@ class FinetuneTask:
                 _MIN_SPANS,
                 lengths=frames[end - size : end],
             )
+            for rng in self._view_generators(Purpose.MASK, index)
             for size, end in zip(sizes, ends, strict=True)
         ]
         return self._host(torch.from_numpy(np.concatenate(masks)))
@@ -331,10 +363,18 @@ class FinetuneTask:
         masking = self._model.masking
         if not masking.channel_probability:
             return None
-        rng = self._streams.generator(Purpose.CHANNEL_MASK, index)
         dim = self._model.encoder.dim
-        masks = [channel_mask(rng, size, dim, masking.channel_probability, masking.channel_length) for size in sizes]
+        masks = [
+            channel_mask(rng, size, dim, masking.channel_probability, masking.channel_length)
+            for rng in self._view_generators(Purpose.CHANNEL_MASK, index)
+            for size in sizes
+        ]
         return self._host(torch.from_numpy(np.concatenate(masks)))
+
+    def _view_generators(self, purpose: Purpose, index: int) -> list[np.random.Generator]:
+        """One stream a view; the first is that of a task with one view."""
+        views = range(self._views)
+        return [self._streams.generator(purpose, index, *([view] if view else [])) for view in views]
 
     def _host(self, tensor: Tensor) -> Tensor:
         return pinned(tensor, self._device)

@@ -13,7 +13,7 @@ from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.engine.tasks.data import open_data
-from w2v2_ray.engine.tasks.finetuning import Census, FinetuneTask, build_plan, select_utterances
+from w2v2_ray.engine.tasks.finetuning import Census, FinetuneTask, Selection, build_plan, select_utterances
 from w2v2_ray.engine.tasks.task import Training
 from w2v2_ray.model.factory import build_ctc_model
 from w2v2_ray.model.interop.model_folder import load_model
@@ -41,18 +41,24 @@ def _ctc_task(
     job: FinetuneJob, data: DatasetMixture, tokenizer: Tokenizer, device: torch.device, *, validation: bool
 ) -> FinetuneTask:
     streams = RandomStreams(job.seed, "validation") if validation else RandomStreams(job.seed)
-    selection = select_utterances(job, data, tokenizer)
+    selection = _selection(job, data, tokenizer, validation=validation)
     plan = build_plan(job, data, selection, streams, validation=validation)
-    return FinetuneTask(job, data, selection, tokenizer, plan, streams, device)
+    augmentation = None if validation else job.augmentation
+    return FinetuneTask(job, data, selection, tokenizer, plan, streams, device, augmentation)
 
 
-def census(job: FinetuneJob, data: Utterances) -> Census:
-    """What becomes of a dataset's utterances.
+def _selection(job: FinetuneJob, data: Utterances, tokenizer: Tokenizer, *, validation: bool) -> Selection:
+    """Held-out audio is heard as it is, training audio at every speed of the spec."""
+    return select_utterances(job, data, tokenizer, fastest=1.0 if validation else job.augmentation.fastest)
+
+
+def census(job: FinetuneJob, data: Utterances, *, validation: bool) -> Census:
+    """What becomes of the utterances of a dataset to train on, or of a held-out one.
 
     Raises:
         DatasetError: When none can be used.
     """
-    return select_utterances(job, data, tokenizer_of(job)).census
+    return _selection(job, data, tokenizer_of(job), validation=validation).census
 
 
 def tokenizer_of(job: FinetuneJob) -> Tokenizer:

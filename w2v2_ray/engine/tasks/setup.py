@@ -45,7 +45,7 @@ def check_usable(job: TrainJob) -> dict[str, Census]:
         if isinstance(job, PretrainJob):
             build_plan(job, data, RandomStreams(job.seed))
         elif isinstance(job, FinetuneJob):
-            censuses[name] = census(job, data)
+            censuses[name] = census(job, data, validation=name == "validation")
     return censuses
 
 
