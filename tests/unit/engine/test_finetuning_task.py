@@ -25,6 +25,7 @@ from w2v2_ray.engine.tasks.finetuning import (
 from w2v2_ray.engine.tasks.finetuning_setup import finetuning, tokenizer_of
 from w2v2_ray.engine.tasks.start import resolve
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.model.ctc import CtcOutput, consistency_loss
 from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.symbols import SPECIALS
 
@@ -229,3 +230,118 @@ def test_the_task_is_one_to_the_trainer(finetune_job, tmp_path):
     figures = task.figures(sums_of(task, model, 0)[1])
     assert figures.keys() == {"loss", "loss_per_utterance"}
     assert {"frames", "samples"} <= set(task.sums)
+
+
+AUGMENTED = {
+    "augmentation": {"speed": {"factors": [0.8, 1.25]}, "noise": {"probability": 1.0}, "overlap": {"probability": 1.0}},
+    "batch.concat": 5,
+}
+
+
+def test_augmented_audio_depends_on_its_place_in_the_stream_alone(finetune_job, tmp_path):
+    _, _, task = ready(finetune_job({**AUGMENTED, "name": "a"}), tmp_path)
+    _, _, again = ready(finetune_job({**AUGMENTED, "name": "b"}), tmp_path)
+    again.micro_batch(0)
+    one, two = task.micro_batch(2), again.micro_batch(2)
+    assert torch.equal(one.waveform, two.waveform)
+    assert torch.equal(one.lengths, two.lengths)
+    assert torch.equal(one.time_mask, two.time_mask)
+
+
+def test_augmentation_changes_what_is_heard_and_not_what_is_read(finetune_job, tmp_path):
+    _, _, task = ready(finetune_job({**AUGMENTED, "name": "a"}), tmp_path)
+    _, _, plain = ready(finetune_job({"batch.concat": 5, "name": "b"}), tmp_path)
+    one, two = task.micro_batch(1), plain.micro_batch(1)
+    assert one.utterances.tolist() == two.utterances.tolist()
+    assert torch.equal(one.targets, two.targets)
+    ratios = set((one.lengths / two.lengths).mul(100).round().int().tolist())
+    assert ratios <= {80, 125}
+    assert one.waveform.shape[1] == one.lengths.max()
+    for row, length in zip(one.waveform, one.lengths, strict=True):
+        assert not row[length:].any()
+
+
+def test_held_out_audio_is_heard_as_it_is(finetune_job, tmp_path):
+    job = finetune_job({**AUGMENTED, "name": "a"})
+    job = job.model_copy(update={"data": job.data.model_copy(update={"validation": job.data.train})})
+    run = RunFolder(tmp_path / "held")
+    run.create()
+    job = resolve(job, run)
+    batch = finetuning(job, run, CPU).validation.micro_batch(0)
+    data = open_data(job, job.data.validation)
+    for row, length, index in zip(batch.waveform, batch.lengths, batch.utterances, strict=True):
+        assert int(length) == data.num_samples[index]
+        crop = data.crops(*(np.asarray([value]) for value in (int(index), 0, int(length))))[0]
+        assert np.array_equal(row[:length].numpy(), crop)
+
+
+def test_a_transcript_must_fit_its_audio_at_the_fastest_speed(finetune_job):
+    tokenizer = Tokenizer((*SPECIALS, "|", *"ABC"), TextSpec())
+    data = Transcripts(("abcabcabca", 4_000), ("abc", 8_000))
+    job = finetune_job()
+    frames = job.model.feature_encoder.num_frames
+    assert frames(4_000) >= 10 > frames(3_200)
+    assert select_utterances(job, data, tokenizer).usable.tolist() == [True, True]
+    assert select_utterances(job, data, tokenizer, fastest=1.25).usable.tolist() == [False, True]
+
+
+def test_two_views_cost_the_mean_of_their_losses_and_what_they_differ_by(finetune_job, tmp_path):
+    quiet = {"regularisation.dropout": 0.0, "regularisation.activation_dropout": 0.0, "regularisation.layer_drop": 0.0}
+    weight = 0.7
+    _, model, task = ready(finetune_job({**quiet, "regularisation.consistency": weight, "name": "two"}), tmp_path)
+    _, _, single = ready(finetune_job({**quiet, "name": "one"}), tmp_path)
+    model.train()
+    batch = task.micro_batch(0)
+    rows = len(batch.lengths)
+    assert batch.time_mask.shape[0] == batch.channel_mask.shape[0] == 2 * rows
+    assert torch.equal(batch.time_mask[:rows], single.micro_batch(0).time_mask)
+    assert not torch.equal(batch.time_mask[:rows], batch.time_mask[rows:])
+
+    losses, log_probs = [], []
+    for part in (slice(rows), slice(rows, None)):
+        view = replace(batch, time_mask=batch.time_mask[part], channel_mask=batch.channel_mask[part])
+        losses.append(float(single.forward(model, view, 1)[0].detach()))
+        heard = model(
+            batch.waveform.float() / 32768,
+            batch.lengths,
+            time_mask=batch.time_mask[part],
+            channel_mask=batch.channel_mask[part],
+        )
+        log_probs.append(heard.log_probs.detach().double().numpy())
+        frames = heard.frame_lengths.tolist()
+    divergence = 0.0
+    for row, count in enumerate(frames):
+        one, two = (part[row, :count] for part in log_probs)
+        divergence += 0.5 * float((np.exp(one) * (one - two)).sum() + (np.exp(two) * (two - one)).sum())
+    objective, sums = task.forward(model, batch, 1)
+    assert divergence > 0
+    assert float(sums[SUMS.index("loss_sum")]) == pytest.approx(sum(losses) / 2, rel=1e-5)
+    assert float(objective.detach()) == pytest.approx(sum(losses) / 2 + weight * divergence, rel=1e-4)
+    assert sums[SUMS.index("utterances")] == rows
+
+
+def test_each_view_is_drawn_to_the_other_which_is_held_still():
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    output = CtcOutput(torch.log_softmax(logits, -1), torch.tensor([3, 3]), None)
+    consistency_loss(output).backward()
+    probs = torch.softmax(logits.detach(), -1)
+    # d KL(target || softmax(z)) / dz = softmax(z) - target, with the target constant
+    assert torch.allclose(logits.grad[0], 0.5 * (probs[0] - probs[1]), atol=1e-6)
+    assert torch.allclose(logits.grad[1], 0.5 * (probs[1] - probs[0]), atol=1e-6)
+
+
+def test_in_evaluation_there_is_one_view(finetune_job, tmp_path):
+    _, model, task = ready(finetune_job({"regularisation.consistency": 0.2, "name": "two"}), tmp_path)
+    _, _, single = ready(finetune_job({"name": "one"}), tmp_path)
+    model.eval()
+    assert torch.equal(
+        task.forward(model, task.micro_batch(0), 1)[0], single.forward(model, single.micro_batch(0), 1)[0]
+    )
+
+
+def test_runs_begun_before_there_was_augmentation_have_the_same_identity(finetune_job):
+    plain = finetune_job().identity()
+    assert "augmentation" not in plain
+    assert "consistency" not in plain["regularisation"]
+    assert finetune_job(AUGMENTED).identity()["augmentation"] != plain.get("augmentation")
+    assert finetune_job({"regularisation.consistency": 0.2}).identity() != plain
