@@ -9,6 +9,7 @@ import typer
 
 from w2v2_ray.cli.import_command import VocabularyOption
 from w2v2_ray.cli.options import (
+    AverageOption,
     BeamOption,
     BestOption,
     DeviceChoice,
@@ -33,6 +34,7 @@ def evaluate(
         list[str], typer.Argument(metavar="DATASET...", help="Datasets with transcripts: folders or URIs.")
     ],
     best: BestOption = False,
+    average: AverageOption = 1,
     vocabulary: VocabularyOption = None,
     batch_sizes: Annotated[
         str, typer.Option("--batch-size", help="Batch sizes to time, such as 1,4,8,16; transcripts do not change.")
@@ -73,6 +75,7 @@ def evaluate(
         model=_whole(model),
         datasets=tuple(_whole(uri) for uri in datasets),
         best=best,
+        average=average,
         vocabulary=_absolute(vocabulary),
         device=device.value,
         decoding=Decoding(_absolute(lm), _absolute(lexicon), beam, lm_weight, word_score),

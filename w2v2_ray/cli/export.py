@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from w2v2_ray.cli.import_command import VocabularyOption
+from w2v2_ray.cli.options import AverageOption
 from w2v2_ray.model.interop.format_names import TargetFormat
 
 
@@ -25,6 +26,7 @@ def export(
     best: Annotated[
         bool, typer.Option("--best", help="Of a run, take the checkpoint with the lowest validation loss.")
     ] = False,
+    average: AverageOption = 1,
     vocabulary: VocabularyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")] = False,
 ) -> None:
@@ -39,5 +41,5 @@ def export(
 
     if target is TargetFormat.ONNX and out.suffix != ".onnx":
         raise UserError(f"--out {out}: an ONNX file's name ends in .onnx, which its readers go by; use {out}.onnx")
-    model = load_any(source, best=best, vocabulary=vocabulary)
+    model = load_any(source, best=best, average=average, vocabulary=vocabulary)
     report(model, out, export_model(model, target, out), as_json=as_json)

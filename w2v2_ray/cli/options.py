@@ -22,6 +22,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 BestOption = Annotated[
     bool, typer.Option("--best", help="Of a run, take the checkpoint with the best validation, not the newest.")
 ]
+AverageOption = Annotated[
+    int, typer.Option(min=1, help="Of a run, take the mean of the weights of so many of its newest checkpoints.")
+]
 
 
 class DeviceChoice(StrEnum):

@@ -10,6 +10,7 @@ import typer
 
 from w2v2_ray.cli.import_command import VocabularyOption
 from w2v2_ray.cli.options import (
+    AverageOption,
     BeamOption,
     BestOption,
     DeviceChoice,
@@ -51,6 +52,7 @@ def transcribe(
         list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or datasets.")
     ],
     best: BestOption = False,
+    average: AverageOption = 1,
     vocabulary: VocabularyOption = None,
     output_format: Annotated[FormatChoice, typer.Option("--format", help="What to write.")] = FormatChoice.TEXT,
     timestamps: Annotated[DetailChoice, typer.Option(help="Times in jsonl.")] = DetailChoice.WORD,
@@ -85,7 +87,7 @@ def transcribe(
         raise SpecError(
             f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
         )
-    recogniser = load_recogniser(model, best=best, vocabulary=vocabulary, device=device.value)
+    recogniser = load_recogniser(model, best=best, average=average, vocabulary=vocabulary, device=device.value)
     print_notes(recogniser.notes)
     found = find_sources(inputs)
     print_notes(found.notes)

@@ -46,6 +46,7 @@ class Subject:
         model: The recogniser; see `load_recogniser`, also for `best`, `vocabulary` and `device`.
         datasets: Paths or URIs of datasets with transcripts.
         best: Of a run, take the checkpoint with the lowest WER.
+        average: Of a run, take the mean of so many of its newest checkpoints.
         vocabulary: Its symbols, where the file does not hold them.
         device: Where to compute.
         decoding: How words are found.
@@ -55,6 +56,7 @@ class Subject:
     model: str | Path
     datasets: tuple[str, ...]
     best: bool = False
+    average: int = 1
     vocabulary: Path | None = None
     device: Device = "auto"
     decoding: Decoding = GREEDY
@@ -62,7 +64,9 @@ class Subject:
 
     def load(self) -> Recogniser:
         """Load the recogniser."""
-        return load_recogniser(self.model, best=self.best, vocabulary=self.vocabulary, device=self.device)
+        return load_recogniser(
+            self.model, best=self.best, average=self.average, vocabulary=self.vocabulary, device=self.device
+        )
 
     def open(self) -> Utterances:
         """Open the datasets as one."""

@@ -96,13 +96,19 @@ class Recogniser:
 
 
 def load_recogniser(
-    source: str | Path, *, best: bool = False, vocabulary: Path | None = None, device: Device = "auto"
+    source: str | Path,
+    *,
+    best: bool = False,
+    average: int = 1,
+    vocabulary: Path | None = None,
+    device: Device = "auto",
 ) -> Recogniser:
     """Load a recogniser from a run, a checkpoint, a model folder or another tool's file.
 
     Args:
         source: Where it is.
         best: Of a run, the checkpoint with the lowest validation WER instead of the newest.
+        average: Of a run, the mean of so many of its newest checkpoints.
         vocabulary: Its symbols, where the file does not hold them.
         device: auto takes a GPU when there is one.
 
@@ -111,7 +117,7 @@ def load_recogniser(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SpecError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
-    model = load_any(source, best=best, vocabulary=vocabulary)
+    model = load_any(source, best=best, average=average, vocabulary=vocabulary)
     where = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     return Recogniser(model, _text_spec(source, model), torch.device(where))
 

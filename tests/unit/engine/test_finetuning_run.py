@@ -7,9 +7,10 @@ import torch
 from engine_worlds import Worlds
 from trainer_cases import events_of, folder_of, ledger_of, metrics_of, saved_updates, train
 
-from w2v2_ray.engine.checkpoint.files import best_checkpoint, read_manifest
+from w2v2_ray.engine.checkpoint.files import best_checkpoint, list_checkpoints, read_manifest
 from w2v2_ray.engine.model_source import load_any
 from w2v2_ray.engine.tasks.start import resolve
+from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.spec.loading import dump_job
 
 
@@ -23,10 +24,20 @@ def run(worlds: Worlds, size: int, job, stop_at: int | None = None):
     return job
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_loss_weights_and_utterances_do_not_depend_on_the_workers(worlds: Worlds, finetune_job, size):
-    alone = run(worlds, 1, finetune_job(name="alone"))
-    shared = run(worlds, size, finetune_job(name="shared"))
+AUGMENTED = {
+    "augmentation.speed.factors": [0.9, 1.0, 1.1],
+    "augmentation.noise.probability": 0.5,
+    "augmentation.reverberation.probability": 0.5,
+    "augmentation.waveform_mask.probability": 0.5,
+    "regularisation.consistency": 0.2,
+    "regularisation.dropout": 0.1,
+}
+
+
+@pytest.mark.parametrize(("size", "changes"), [(2, {}), (3, {}), (3, AUGMENTED)], ids=["2", "3", "3-augmented"])
+def test_loss_weights_and_utterances_do_not_depend_on_the_workers(worlds: Worlds, finetune_job, size, changes):
+    alone = run(worlds, 1, finetune_job({**changes, "name": "alone"}))
+    shared = run(worlds, size, finetune_job({**changes, "name": "shared"}))
     for ours, theirs in zip(metrics_of(shared), metrics_of(alone), strict=True):
         assert ours["world_size"] == size
         assert (ours["loss"], ours["grad_norm"]) == (theirs["loss"], theirs["grad_norm"])
@@ -81,3 +92,30 @@ def test_a_checkpoint_of_the_run_knows_its_symbols(worlds: Worlds, finetune_job)
     model = load_any(folder_of(job).path)
     assert model.kind == "ctc"
     assert set(model.vocabulary[5:]) == {"A", "B", "C"}
+
+
+def test_averaged_checkpoints_are_the_mean_of_their_weights(worlds: Worlds, finetune_job):
+    job = run(worlds, 1, finetune_job({"checkpoint.every_updates": 2, "checkpoint.keep_last": 3, "updates": 6}))
+    folder = folder_of(job)
+    each = [load_any(path).state for path in list_checkpoints(folder.checkpoints)]
+    newest_two, all_three = (load_any(folder.path, average=count) for count in (2, 3))
+    assert any("after updates 4, 6" in note for note in newest_two.notes)
+    for name, weight in all_three.state.items():
+        one, two, three = (state[name].double() for state in each)
+        assert torch.allclose(weight.double(), (one + two + three) / 3, atol=1e-7)
+        assert torch.allclose(newest_two.state[name].double(), (two + three) / 2, atol=1e-7)
+    with pytest.raises(CheckpointError, match=r"--average 4, but 3 whole checkpoints are kept.*keep_last"):
+        load_any(folder.path, average=4)
+    with pytest.raises(SpecError, match="give the run's folder, without --best"):
+        load_any(folder.path, average=2, best=True)
+
+
+def test_a_damaged_checkpoint_is_not_averaged(worlds: Worlds, finetune_job):
+    job = run(worlds, 1, finetune_job({"checkpoint.every_updates": 2, "checkpoint.keep_last": 3, "updates": 6}))
+    folder = folder_of(job)
+    damaged = list_checkpoints(folder.checkpoints)[1]
+    state = max(damaged.iterdir(), key=lambda path: path.stat().st_size)
+    state.write_bytes(state.read_bytes()[:-100])
+    model = load_any(folder.path, average=2)
+    assert any("after updates 2, 6" in note for note in model.notes)
+    assert any(state.name in note for note in model.notes)
