@@ -133,6 +133,17 @@ def test_what_begins_the_same_has_the_same_weights(finetune_job):
     assert not torch.equal(one["head.weight"], other["head.weight"])
 
 
+def test_a_run_begun_before_there_were_two_views_goes_on(finetune_job, tmp_path):
+    run = run_folder(tmp_path)
+    job = finetune_job()
+    resolved = resolve(job, run)
+    begun = json.loads(run.start.read_text())
+    assert "consistency" not in begun["regularisation"]  # as releases without the field wrote it
+    assert resolve(job, run) == resolved
+    with pytest.raises(CheckpointError, match="this run began with another regularisation"):
+        resolve(finetune_job({"regularisation.consistency": 0.2}), run)
+
+
 def test_a_run_begun_before_the_normalisation_had_an_epsilon_goes_on(finetune_job, tmp_path):
     run = run_folder(tmp_path)
     job = finetune_job()

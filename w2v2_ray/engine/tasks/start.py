@@ -194,7 +194,9 @@ def _request(job: FinetuneJob) -> dict[str, Any]:
     wanted = {"pretrained", "model", "vocabulary", "text", "masking", "regularisation", "seed"}
     request: dict[str, Any] = job.model_dump(mode="json", include=wanted)
     model = request.get("model")
-    # Runs begun before there was this field have none.
+    # Runs begun before there were these fields have none.
     if isinstance(model, dict) and model.get("normalize_eps") == ModelSpec.model_fields["normalize_eps"].default:
         del model["normalize_eps"]
+    if not job.regularisation.consistency:
+        del request["regularisation"]["consistency"]
     return request
