@@ -25,7 +25,7 @@ from elastic_job import make_dataset, make_job, utterances_of
 from elastic_report import compare
 from without_ray import command_without_ray
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
 
 WORKERS = 3

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.orchestration.settings import cluster_settings
+from w2v2_ray.run.folder import RunFolder, read_lines
 
 _COMMAND = "from w2v2_ray.cli.app import main; main()"
 _WORKER = "RayTrainWorker"

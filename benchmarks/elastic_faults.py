@@ -12,8 +12,8 @@ from typing import Any
 
 from elastic_cluster import Driver, LocalCluster, RunWatch
 
-from w2v2_ray.engine.checkpoint.files import list_states
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.checkpoints.files import list_states
+from w2v2_ray.run.folder import RunFolder, read_lines
 
 FAULTS = (
     "worker killed",

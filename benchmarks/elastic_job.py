@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.synthesis import SynthesisSettings, synthesise_corpus
 from w2v2_ray.orchestration.ingest import prepare_dataset
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_yaml, load_job_of
+from w2v2_ray.synthesis.corpus import SynthesisSettings, synthesise_corpus
 
 UTTERANCES = 268
 """A tenth of them is held out; the rest are an epoch of 24 updates."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from elastic_faults import Recovery
 
-from w2v2_ray.engine.checkpoint.files import list_checkpoints
-from w2v2_ray.engine.checkpoint.training_state import read_full_weights
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.engine.training_state import read_full_weights
+from w2v2_ray.run.checkpoints.files import list_checkpoints
+from w2v2_ray.run.folder import RunFolder, read_lines
 
 APART = 1e-5
 """Relative difference of a loss from which two runs count as apart."""

@@ -14,8 +14,8 @@ import time
 
 import psutil
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.orchestration.launch import run_folder
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job_of
 

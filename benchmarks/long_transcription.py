@@ -22,10 +22,10 @@ import soundfile
 _CHILD = """
 import json, resource, sys, time
 from pathlib import Path
-from w2v2_ray.evaluation.greedy import GreedyDecoder
-from w2v2_ray.evaluation.inputs import find_sources
-from w2v2_ray.evaluation.recogniser import load_recogniser
-from w2v2_ray.evaluation.transcription import transcribe
+from w2v2_ray.recognition.greedy import GreedyDecoder
+from w2v2_ray.recognition.inputs import find_sources
+from w2v2_ray.recognition.recogniser import load_recogniser
+from w2v2_ray.recognition.transcription import transcribe
 recogniser = load_recogniser(Path(sys.argv[1]), best=True)
 started = time.perf_counter()
 sources = find_sources([Path(p) for p in sys.argv[2:]]).sources

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_yaml
 
 _COMMAND = [sys.executable, "-c", "from w2v2_ray.cli.app import main; main()"]

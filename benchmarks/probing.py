@@ -26,15 +26,15 @@ from torch.nn.functional import cross_entropy
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.engine.model_source import load_any
-from w2v2_ray.engine.tasks.drawing import INT16_SCALE
-from w2v2_ray.engine.tasks.finetuning import normalise_valid
-from w2v2_ray.evaluation.greedy import GreedyDecoder
-from w2v2_ray.evaluation.recogniser import Recogniser, load_recogniser
 from w2v2_ray.model.backbone import Wav2Vec2Backbone
 from w2v2_ray.model.factory import build_backbone
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.model.layer import TransformerLayer
+from w2v2_ray.recognition.greedy import GreedyDecoder
+from w2v2_ray.recognition.recogniser import Recogniser, load_recogniser
+from w2v2_ray.training.model_source import load_any
+from w2v2_ray.training.tasks.drawing import INT16_SCALE
+from w2v2_ray.training.tasks.finetuning import normalise_valid
 
 _WORDS = 36
 """Words told apart: letters and digits, mostly."""

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from w2v2_ray.engine.tasks.pretraining import build_model
 from w2v2_ray.model.masking import sample_negatives, span_mask
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import load_job
 from w2v2_ray.spec.sweep import SweepSpec
 from w2v2_ray.spec.sweep_loading import load_sweep
+from w2v2_ray.training.tasks.pretraining import build_model
 
 PARTS = {"feature encoder": "feature_encoder", "positional convolution": "pos_conv", "Transformer": "stack"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 _PROGRAM = """
 import sys
-from w2v2_ray.engine.run_folder import RunFolder
-from w2v2_ray.engine.session import start_session
+from w2v2_ray.run.folder import RunFolder
+from w2v2_ray.training.session import start_session
 from w2v2_ray.spec.loading import load_job
 run = RunFolder(sys.argv[2])
 run.create()

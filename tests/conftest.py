@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from engine_worlds import Worlds
     from object_store import FaultyProxy
 
     from w2v2_ray.spec.finetune import FinetuneJob
@@ -219,3 +220,15 @@ def make_tiny_job(tiny_dataset: Path, tiny_validation: Path) -> TinyJob:
 def tiny_job(make_tiny_job: TinyJob, tmp_path: Path) -> TinyJob:
     """`tiny_job({"optim.lr": 1e-2}, updates=3)`: the same, for runs under `tmp_path`."""
     return partial(make_tiny_job, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    """`worlds[2].run(function, ...)` calls a function on two ranks."""
+    from engine_worlds import Worlds
+
+    worlds = Worlds(tmp_path_factory.mktemp("worlds"))
+    for size in (3, 2, 1):
+        worlds[size]  # Start all at once: importing DeepSpeed takes seconds.
+    yield worlds
+    worlds.close()

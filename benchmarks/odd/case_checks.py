@@ -107,7 +107,7 @@ def _as_transformers(answers: Sequence[Answer], folder: Path) -> str:
     """Log-probabilities of the imported model are those that transformers gave."""
     if wrong := _ends(answers, [0]):
         return wrong
-    from w2v2_ray.evaluation.recogniser import load_recogniser
+    from w2v2_ray.recognition.recogniser import load_recogniser
 
     recogniser = load_recogniser(folder / "out", device="cpu")
     for name in ("loud", "quiet"):

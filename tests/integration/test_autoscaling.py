@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from autoscaling_cluster import AutoscalingCluster
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]

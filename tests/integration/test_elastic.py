@@ -10,7 +10,7 @@ import pytest
 from elastic_cluster import Driver, LocalCluster, RunWatch
 from without_ray import command_without_ray
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from elastic_cluster import Driver, LocalCluster, RunWatch
 
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.orchestration.launch import launch
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job
 

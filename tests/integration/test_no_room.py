@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from elastic_cluster import Driver, LocalCluster, RunWatch
 
-from w2v2_ray.engine.run_folder import RunFolder
-from w2v2_ray.evaluation.run_summary import read_run, summarise
+from w2v2_ray.reporting.run_summary import read_run, summarise
+from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.loading import dump_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from without_ray import command_without_ray
 
-from w2v2_ray.engine.remote.opening import open_run
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.folder import RunFolder, read_lines
+from w2v2_ray.run.opening import open_run
 from w2v2_ray.spec.loading import dump_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from without_ray import command_without_ray
 
 from w2v2_ray.cli.app import app
-from w2v2_ray.engine.checkpoint.files import list_checkpoints, newest_good, update_of
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.checkpoints.files import list_checkpoints, newest_good, update_of
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job
 

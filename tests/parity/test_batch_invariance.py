@@ -7,10 +7,10 @@ import pytest
 import soundfile
 import torch
 
-from w2v2_ray.evaluation.greedy import GreedyDecoder
-from w2v2_ray.evaluation.recogniser import Recogniser
 from w2v2_ray.model.factory import build_ctc_model
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.recognition.greedy import GreedyDecoder
+from w2v2_ray.recognition.recogniser import Recogniser
 from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.model import ModelSpec
 from w2v2_ray.spec.symbols import SPECIALS

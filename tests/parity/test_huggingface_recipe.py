@@ -10,10 +10,10 @@ import torch
 
 from w2v2_ray.data.torchaudio_compat import import_torchaudio
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.evaluation.greedy import GreedyDecoder
-from w2v2_ray.evaluation.recogniser import load_recogniser
 from w2v2_ray.model.interop.format_names import TargetFormat
 from w2v2_ray.model.interop.formats import export_model, import_model
+from w2v2_ray.recognition.greedy import GreedyDecoder
+from w2v2_ray.recognition.recogniser import load_recogniser
 
 pytestmark = pytest.mark.parity
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"

@@ -16,9 +16,9 @@ from w2v2_ray.data.ingest import finalise, finished_dataset, ingest_folder, writ
 from w2v2_ray.data.ingest_plan import IngestSettings, ingest_key, plan_shards
 from w2v2_ray.data.schema import SAMPLE_RATE, Codec
 from w2v2_ray.data.sources import guess_format, list_items
-from w2v2_ray.data.storage import locate
-from w2v2_ray.data.synthesis import SynthesisSettings, synthesise_corpus
 from w2v2_ray.errors import AudioError
+from w2v2_ray.places.storage import locate
+from w2v2_ray.synthesis.corpus import SynthesisSettings, synthesise_corpus
 
 
 def copy_files(source: Path, folder: Path, copies: int, suffix: str) -> None:

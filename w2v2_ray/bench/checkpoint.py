@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from w2v2_ray.durable import sync
-from w2v2_ray.engine.checkpoint.training_state import snapshot_training_state
 from w2v2_ray.engine.distributed import destroy_process_group, init_process_group
 from w2v2_ray.engine.training_engine import TrainingEngine
+from w2v2_ray.engine.training_state import snapshot_training_state
 from w2v2_ray.model.factory import build_pretrain_model
+from w2v2_ray.places.durable import sync
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.model import EncoderSpec, ModelSpec
 from w2v2_ray.spec.optim import OptimSpec

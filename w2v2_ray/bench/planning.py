@@ -27,7 +27,7 @@ from w2v2_ray.data.schema import (
     ShardEntry,
     fingerprint_of,
 )
-from w2v2_ray.data.storage import locate
+from w2v2_ray.places.storage import locate
 from w2v2_ray.resident_memory import peak_rss_bytes, reset_peak
 
 _SHARD_SAMPLES = 64 * 2**20

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from w2v2_ray.bench.rounds import CellResult, Spread
-from w2v2_ray.durable import write_text
 from w2v2_ray.errors import StorageError
+from w2v2_ray.places.durable import write_text
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import typer
 from w2v2_ray.cli.options import SetOption
 
 if TYPE_CHECKING:
-    from w2v2_ray.engine.run_folder import RunFolder
+    from w2v2_ray.run.folder import RunFolder
     from w2v2_ray.spec.job import TrainJob
 
 
@@ -76,8 +76,8 @@ def demo(
 
 def _finished(kind: type[TrainJob], job: Path, settings: list[str]) -> RunFolder:
     """The folder of a run that has ended, with a picture of it."""
-    from w2v2_ray.evaluation.curves import plot_run
     from w2v2_ray.orchestration.launch import run_folder
+    from w2v2_ray.reporting.curves import plot_run
     from w2v2_ray.spec.loading import load_job_of
 
     run = run_folder(load_job_of(kind, job, settings).job)
@@ -96,7 +96,7 @@ def _announce(purpose: str, command: str) -> None:
 
 def _summarise(metrics: Path) -> None:
     """Say what the model has learned, first updates against last."""
-    from w2v2_ray.engine.run_folder import read_lines
+    from w2v2_ray.run.folder import read_lines
 
     records = list(read_lines(metrics))
     part = max(len(records) // 20, 1)

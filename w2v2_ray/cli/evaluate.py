@@ -22,7 +22,7 @@ from w2v2_ray.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from w2v2_ray.evaluation.report import Evaluation
+    from w2v2_ray.recognition.report import Evaluation
 
 
 def evaluate(
@@ -64,10 +64,10 @@ def evaluate(
     from w2v2_ray.cli.output import print_json, print_notes
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.errors import SpecError
-    from w2v2_ray.evaluation.decoding import Decoding
-    from w2v2_ray.evaluation.evaluate import Subject, evaluate_model
-    from w2v2_ray.evaluation.report import markdown, write_evaluation
     from w2v2_ray.orchestration.share import run_on_workers
+    from w2v2_ray.recognition.decoding import Decoding
+    from w2v2_ray.recognition.evaluate import Subject, evaluate_model
+    from w2v2_ray.recognition.report import markdown, write_evaluation
 
     if address is not None and workers == 1:
         raise SpecError("--address: one worker needs no Ray; give --workers too")

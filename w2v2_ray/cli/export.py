@@ -35,9 +35,9 @@ def export(
     A target that has no Hourglass refuses a model with one.
     """
     from w2v2_ray.cli.import_command import report
-    from w2v2_ray.engine.model_source import load_any
     from w2v2_ray.errors import UserError
     from w2v2_ray.model.interop.formats import export_model
+    from w2v2_ray.training.model_source import load_any
 
     if target is TargetFormat.ONNX and out.suffix != ".onnx":
         raise UserError(f"--out {out}: an ONNX file's name ends in .onnx, which its readers go by; use {out}.onnx")

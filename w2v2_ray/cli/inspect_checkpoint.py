@@ -9,7 +9,7 @@ from typing import Any
 def is_checkpoint(path: str) -> bool:
     """Whether a path is a checkpoint or snapshot of a run, whole or not."""
     if "://" in path:
-        from w2v2_ray.data.storage import locate
+        from w2v2_ray.places.storage import locate
 
         return (locate(path) / "checkpoint.json").exists()
     folder = Path(path).expanduser()
@@ -26,9 +26,9 @@ def checkpoint_report(path: str, *, fast: bool) -> dict[str, Any]:
     Raises:
         CheckpointError: Naming the first file that is damaged.
     """
-    from w2v2_ray.engine.checkpoint.files import read_manifest, verify
-    from w2v2_ray.engine.checkpoint.training_state import describe_training_state
-    from w2v2_ray.engine.remote.view import local_copy
+    from w2v2_ray.engine.training_state import describe_training_state
+    from w2v2_ray.run.checkpoints.files import read_manifest, verify
+    from w2v2_ray.run.view import local_copy
 
     folder = local_copy(path) if "://" in path else Path(path).expanduser()
     manifest = verify(folder, checksums=not fast)

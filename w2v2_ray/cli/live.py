@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from w2v2_ray import errors
 
 if TYPE_CHECKING:
-    from w2v2_ray.engine.run_folder import RunFolder
+    from w2v2_ray.run.folder import RunFolder
     from w2v2_ray.spec.job import TrainJob
 
 _PLAIN_LINES = 20
@@ -102,8 +102,8 @@ def show_training(job: TrainJob, run: RunFolder, console: Console) -> Iterator[N
 
     On a terminal this is a live bar, elsewhere (a log file, `ray job logs`) a line every few per cent.
     """
-    from w2v2_ray.engine.run_folder import read_lines
     from w2v2_ray.orchestration.progress import EventsFollower, MetricsFollower
+    from w2v2_ray.run.folder import read_lines
 
     columns = (
         TextColumn("update"),

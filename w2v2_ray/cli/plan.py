@@ -9,8 +9,8 @@ from w2v2_ray.cli.options import JobArgument, JsonOption, SetOption
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from w2v2_ray.engine.run_plan import RunPlan
     from w2v2_ray.spec.job import TrainJob
+    from w2v2_ray.training.run_plan import RunPlan
 
 
 def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
@@ -19,9 +19,9 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
 
     from w2v2_ray.cli.computing import computes_on
     from w2v2_ray.cli.output import print_json, print_warnings
-    from w2v2_ray.engine.planning import make_plan
     from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import load_job_of
+    from w2v2_ray.training.planning import make_plan
 
     loaded = load_job_of(TrainJob, job, overrides or (), look_at_paths=True)
     result = make_plan(loaded.job)

@@ -18,10 +18,10 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page: curves, workers and failures over time, throughput, memory, cost."""
-    from w2v2_ray.engine.remote.view import look_at_run
-    from w2v2_ray.evaluation.run_page import render_page
-    from w2v2_ray.evaluation.run_summary import read_run
     from w2v2_ray.model.interop.files import new_file
+    from w2v2_ray.reporting.run_page import render_page
+    from w2v2_ray.reporting.run_summary import read_run
+    from w2v2_ray.run.view import look_at_run
 
     folder = look_at_run(run)
     records = read_run(folder)

@@ -10,7 +10,7 @@ import typer
 from w2v2_ray.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from w2v2_ray.evaluation.run_summary import RunSummary
+    from w2v2_ray.reporting.run_summary import RunSummary
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder or URI, in progress or finished.", show_default=False)
@@ -38,8 +38,8 @@ def status(
     from rich.console import Console
 
     from w2v2_ray.cli.output import print_json
-    from w2v2_ray.engine.remote.view import look_at_run
-    from w2v2_ray.evaluation.run_summary import read_run, summarise
+    from w2v2_ray.reporting.run_summary import read_run, summarise
+    from w2v2_ray.run.view import look_at_run
 
     console = Console()
     while True:

@@ -33,7 +33,7 @@ def synth(
     sentences and voices that train.jsonl does not. Killed and run again, it goes on where it stopped.
     """
     from w2v2_ray.cli.progress import progress_bar
-    from w2v2_ray.data.synthesis import SynthesisSettings, synthesise_corpus
+    from w2v2_ray.synthesis.corpus import SynthesisSettings, synthesise_corpus
 
     settings = SynthesisSettings(
         seed=seed,

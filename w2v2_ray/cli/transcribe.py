@@ -22,7 +22,7 @@ from w2v2_ray.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from w2v2_ray.evaluation.transcription import Failure, Transcript
+    from w2v2_ray.recognition.transcription import Failure, Transcript
 
 
 class FormatChoice(StrEnum):
@@ -77,11 +77,11 @@ def transcribe(
     from w2v2_ray.cli.output import print_notes
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.errors import AudioError, SpecError
-    from w2v2_ray.evaluation.decoding import Decoding
-    from w2v2_ray.evaluation.inputs import find_sources
-    from w2v2_ray.evaluation.recogniser import load_recogniser
-    from w2v2_ray.evaluation.transcription import Failure
-    from w2v2_ray.evaluation.transcription import transcribe as run
+    from w2v2_ray.recognition.decoding import Decoding
+    from w2v2_ray.recognition.inputs import find_sources
+    from w2v2_ray.recognition.recogniser import load_recogniser
+    from w2v2_ray.recognition.transcription import Failure
+    from w2v2_ray.recognition.transcription import transcribe as run
 
     if overlap_s > window_s / 2:
         raise SpecError(
@@ -132,8 +132,8 @@ class _Writer:
 
     def write(self, transcript: Transcript) -> None:
         """Write one, or keep it for the file of all."""
-        from w2v2_ray.evaluation.transcript_formats import render
         from w2v2_ray.model.interop.files import new_file
+        from w2v2_ray.recognition.transcript_formats import render
 
         text = render(transcript, self._wanted.value, self._detail.value)
         if self._folder is not None:
@@ -157,7 +157,7 @@ class _Writer:
 
     def _name(self, source: str) -> str:
         """A file name for a source; two sources of one name get a number."""
-        from w2v2_ray.evaluation.transcript_formats import base_name
+        from w2v2_ray.recognition.transcript_formats import base_name
 
         suffix = {"text": "txt"}.get(self._wanted.value, self._wanted.value)
         stem = base_name(source)

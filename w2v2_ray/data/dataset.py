@@ -17,8 +17,8 @@ from w2v2_ray.data.index import DatasetIndex, Int32Array
 from w2v2_ray.data.integrity import check_checksums, check_index, check_sizes, local_file, read_manifest
 from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.shard import ShardReader
-from w2v2_ray.data.storage import Location, locate
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.storage import Location, locate
 
 Verify = Literal["none", "sizes", "checksums"]
 """What opening checks: nothing, that every file is there with its size, or every byte of every file."""

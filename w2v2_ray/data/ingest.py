@@ -43,8 +43,8 @@ from w2v2_ray.data.schema import (
     fingerprint_of,
 )
 from w2v2_ray.data.shard import ShardWriter
-from w2v2_ray.data.storage import Location
 from w2v2_ray.errors import AudioError, DatasetError
+from w2v2_ray.places.storage import Location
 
 _LOCK_NAME = "lock"
 

@@ -20,7 +20,7 @@ from w2v2_ray.data.audio import DurationLimits
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE, SCHEMA_VERSION, Codec, ShardEntry
 from w2v2_ray.data.signal import SignalLimits
-from w2v2_ray.data.storage import Location
+from w2v2_ray.places.storage import Location
 
 _PCM_BYTES_PER_S = 2 * SAMPLE_RATE
 _PCM_SUFFIXES = (".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".au", ".snd", ".caf", ".sph", ".nist")

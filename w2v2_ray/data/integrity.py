@@ -19,8 +19,8 @@ from w2v2_ray.data.schema import (
     FileEntry,
     fingerprint_of,
 )
-from w2v2_ray.data.storage import Location
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.storage import Location
 
 _HASHING_THREADS = 8
 

@@ -1,1 +1,1 @@
-"""The training step, its state and its records. Knows DeepSpeed and nothing of Ray."""
+"""DeepSpeed and what surrounds it: exact sums, fragments, state files, process groups. Knows nothing of Ray or runs."""

@@ -20,9 +20,9 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
 )
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ScalingPolicy
 
-from w2v2_ray.engine.remote.opening import open_run
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.waiting import WaitingNote
+from w2v2_ray.run.folder import RunFolder
+from w2v2_ray.run.opening import open_run
 
 _COORDINATOR = "AutoscalingCoordinator"
 _CANCEL_TIMEOUT_S = 2.0

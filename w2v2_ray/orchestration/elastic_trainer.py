@@ -10,13 +10,13 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
 from w2v2_ray.orchestration.settings import ray_variables
 from w2v2_ray.orchestration.supply import needs_of
+from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
 
 _ABORT_S = 4.0

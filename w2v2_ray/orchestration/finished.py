@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from w2v2_ray.engine.checkpoint.files import list_checkpoints, update_of
-from w2v2_ray.engine.early_stopping import held_out_scores, should_stop
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
 from w2v2_ray.errors import UserError
+from w2v2_ray.run.checkpoints.files import list_checkpoints, update_of
+from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.training.early_stopping import held_out_scores, should_stop
 
 
 def updates_made(run: RunFolder) -> int:

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from w2v2_ray.engine.remote.mirror import Mirror, MirrorTask
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.remote_lock import HEARTBEAT_S, RemoteLock
 from w2v2_ray.orchestration.run_lock import run_lock
+from w2v2_ray.run.folder import RunFolder
+from w2v2_ray.run.remote.mirror import Mirror, MirrorTask
 
 _EVENTS_EVERY_S = 5.0
 _METRICS_EVERY_S = 3.0

@@ -27,10 +27,10 @@ from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, in
 from w2v2_ray.data.integrity import check_sizes
 from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.sources import SourceFormat, SourceListing, read_source
-from w2v2_ray.data.storage import Location, locate
 from w2v2_ray.errors import DatasetError, RunFailedError, UserError
 from w2v2_ray.orchestration.cluster import ray_cluster
 from w2v2_ray.orchestration.waiting import tell_of_waiting
+from w2v2_ray.places.storage import Location, locate
 
 _TASKS_AHEAD = 2  # per job: enough that no worker waits for the driver
 

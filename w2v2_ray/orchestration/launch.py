@@ -13,14 +13,6 @@ from typing import Any, TypeVar
 
 from w2v2_ray import errors
 from w2v2_ray.data.mixture import open_mixture
-from w2v2_ray.data.storage import locate
-from w2v2_ray.durable import write_text
-from w2v2_ray.engine.checkpoint.files import check_identity, list_checkpoints, read_manifest
-from w2v2_ray.engine.remote.opening import is_uri, open_run
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
-from w2v2_ray.engine.tasks.setup import check_usable
-from w2v2_ray.engine.tasks.start import at_hand, resolve
-from w2v2_ray.engine.trainer import run_identity
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.finished import finished_at, updates_made
@@ -30,11 +22,19 @@ from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
 from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
 from w2v2_ray.orchestration.spec_changes import changes_of, tell_changes
 from w2v2_ray.orchestration.supply import Supply, refuse_here, settle_gpus
+from w2v2_ray.places.durable import write_text
+from w2v2_ray.places.storage import locate
 from w2v2_ray.processors import usable_gpus
+from w2v2_ray.run.checkpoints.files import check_identity, list_checkpoints, read_manifest
+from w2v2_ray.run.folder import RunFolder, read_lines
+from w2v2_ray.run.opening import is_uri, open_run
 from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
+from w2v2_ray.training.tasks.setup import check_usable
+from w2v2_ray.training.tasks.start import at_hand, resolve
+from w2v2_ray.training.trainer import run_identity
 
 J = TypeVar("J", bound=TrainJob)
 

@@ -21,8 +21,8 @@ from collections.abc import Callable
 
 import psutil
 
-from w2v2_ray.data.storage import Location, StoredFile
 from w2v2_ray.errors import StorageError
+from w2v2_ray.places.storage import Location, StoredFile
 
 HEARTBEAT_S = 5.0
 EXPIRES_S = 25.0

@@ -16,10 +16,10 @@ from ray.train.v2._internal.execution.scaling_policy import (
     ScalingDecision,
 )
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.demand import RunRequest
 from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
+from w2v2_ray.run.folder import RunFolder
 
 REQUEST_FILE = ".snapshot-wanted"
 """Its presence in the run's folder asks the workers for a snapshot."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import UserError
+from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job_of
 

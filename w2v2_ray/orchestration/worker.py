@@ -9,17 +9,17 @@ from typing import Any
 import ray.train
 import torch.distributed as dist
 
-from w2v2_ray.engine.hooks import NoHooks
-from w2v2_ray.engine.remote.opening import open_run
-from w2v2_ray.engine.run_folder import RunFolder
-from w2v2_ray.engine.session import start_session
-from w2v2_ray.engine.tasks.start import at_hand
 from w2v2_ray.errors import StorageUnavailableError, W2v2RayError
 from w2v2_ray.orchestration.failures import NodeLeaving
 from w2v2_ray.orchestration.scaling import request_of
+from w2v2_ray.run.folder import RunFolder
+from w2v2_ray.run.opening import open_run
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.kinds import parse_job
+from w2v2_ray.training.hooks import NoHooks
+from w2v2_ray.training.session import start_session
+from w2v2_ray.training.tasks.start import at_hand
 
 REPORT_UPDATES = 100
 """Updates between two reports to Ray. A report is a barrier of about a second among the workers."""

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.durable import write_text
+from w2v2_ray.places.durable import write_text
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,8 +37,8 @@ def _die_with_parent() -> None:
 
 def _measure(request: dict[str, Any]) -> dict[str, Any] | None:
     from w2v2_ray.engine.memory import ran_out_of_memory
-    from w2v2_ray.engine.run_folder import RunFolder
-    from w2v2_ray.engine.throughput import NotFiniteError, Request, measure, start_meter
+    from w2v2_ray.run.folder import RunFolder
+    from w2v2_ray.training.throughput import NotFiniteError, Request, measure, start_meter
 
     job = _job(request)
     device, meter = start_meter(
@@ -60,13 +60,13 @@ def _measure(request: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _train(request: dict[str, Any]) -> dict[str, Any]:
-    from w2v2_ray.engine.budget import Budget, BudgetSpent
     from w2v2_ray.engine.memory import ran_out_of_memory
-    from w2v2_ray.engine.run_folder import RunFolder
-    from w2v2_ray.engine.session import start_session
-    from w2v2_ray.engine.tasks.start import resolve
     from w2v2_ray.errors import RunFailedError
+    from w2v2_ray.run.folder import RunFolder
     from w2v2_ray.spec.finetune import FinetuneJob
+    from w2v2_ray.training.budget import Budget, BudgetSpent
+    from w2v2_ray.training.session import start_session
+    from w2v2_ray.training.tasks.start import resolve
 
     job = _job(request)
     run = RunFolder(request["run"])

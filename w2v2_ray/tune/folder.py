@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.durable import write_text
 from w2v2_ray.errors import StorageError
+from w2v2_ray.places.durable import write_text
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
 from w2v2_ray.spec.sweep_loading import LoadedSweep

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from w2v2_ray.durable import write_text
+from w2v2_ray.places.durable import write_text
 
 Status = Literal["ok", "out_of_memory", "not_finite", "timed_out", "crashed"]
 STATUSES: tuple[Status, ...] = get_args(Status)

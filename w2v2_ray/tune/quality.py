@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from w2v2_ray.engine.budget import trained_s
-from w2v2_ray.engine.run_folder import read_lines
+from w2v2_ray.run.folder import read_lines
+from w2v2_ray.training.budget import trained_s
 from w2v2_ray.tune.folder import SweepFolder
 from w2v2_ray.tune.measurement import Measurement
 

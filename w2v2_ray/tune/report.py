@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from w2v2_ray.durable import write_text
 from w2v2_ray.errors import StorageError
+from w2v2_ray.places.durable import write_text
 from w2v2_ray.spec.kinds import parse_job
 from w2v2_ray.spec.loading import dump_job
 from w2v2_ray.spec.sweep import SweepSpec

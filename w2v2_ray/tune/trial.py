@@ -14,8 +14,8 @@ from typing import Any
 
 from ray import tune
 
-from w2v2_ray.engine.budget import trained_s
-from w2v2_ray.engine.run_folder import RunFolder, read_lines
+from w2v2_ray.run.folder import RunFolder, read_lines
+from w2v2_ray.training.budget import trained_s
 from w2v2_ray.tune.find_concat import concat_values, largest_that_fits
 from w2v2_ray.tune.folder import KeptPoint, SweepFolder
 from w2v2_ray.tune.measurement import Measurement

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from w2v2_ray.cli.app import app
 from w2v2_ray.data.ingest_plan import IngestSettings
 from w2v2_ray.data.signal import SignalLimits
-from w2v2_ray.evaluation.scoring import Scored, score
 from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
 from w2v2_ray.model.interop.model_folder import save_model
 from w2v2_ray.orchestration.ingest import prepare_dataset
+from w2v2_ray.recognition.scoring import Scored, score
 
 VOCABULARY = ("<s>", "<pad>", "</s>", "<unk>", "|", *"ABCDE")
 WITH_TRANSCRIPT = 9

@@ -10,10 +10,10 @@ import torch
 from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
-from w2v2_ray.engine.checkpoint.files import CheckpointManifest
-from w2v2_ray.engine.checkpoint.state_file import Piece
-from w2v2_ray.engine.checkpoint.store import CheckpointStore
-from w2v2_ray.engine.checkpoint.training_state import HostSnapshot, ParameterInfo, StateDescription
+from w2v2_ray.engine.state_file import Piece
+from w2v2_ray.engine.training_state import HostSnapshot, ParameterInfo, StateDescription
+from w2v2_ray.run.checkpoints.files import CheckpointManifest
+from w2v2_ray.run.checkpoints.store import CheckpointStore
 from w2v2_ray.spec.job import CheckpointSpec
 
 

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from w2v2_ray.cli.live import EventLines, show_training
-from w2v2_ray.engine.run_folder import RunFolder
+from w2v2_ray.run.folder import RunFolder
 
 
 def test_held_out_figures_are_shown_with_the_best():

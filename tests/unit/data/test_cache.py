@@ -11,8 +11,8 @@ from pyarrow import fs
 from w2v2_ray.data.cache import ShardCache
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.schema import FileEntry
-from w2v2_ray.data.storage import Location
 from w2v2_ray.errors import DatasetError, StorageError
+from w2v2_ray.places.storage import Location
 
 
 def remote_file(root: Path, name: str, content: bytes) -> tuple[Location, FileEntry]:

@@ -13,9 +13,9 @@ from w2v2_ray.data.audio import DurationLimits
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.ingest_plan import IngestSettings, plan_shards
 from w2v2_ray.data.sources import list_items
-from w2v2_ray.data.storage import Location, locate
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset
+from w2v2_ray.places.storage import Location, locate
 
 SMALL = IngestSettings(target_shard_bytes=48_000, limits=DurationLimits(0.1, 2.0))
 

@@ -14,7 +14,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from w2v2_ray.engine.checkpoint.training_state import load_training_state, save_training_state, snapshot_training_state
 from w2v2_ray.engine.distributed import (
     all_reduce_sum,
     barrier,
@@ -24,6 +23,7 @@ from w2v2_ray.engine.distributed import (
     world_size,
 )
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
+from w2v2_ray.engine.training_state import load_training_state, save_training_state, snapshot_training_state
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.optim import OptimSpec

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from w2v2_ray.engine.checkpoint.state_file import Piece, read_pieces, read_slices, verify_state_file, write_state_file
+from w2v2_ray.engine.state_file import Piece, read_pieces, read_slices, verify_state_file, write_state_file
 from w2v2_ray.errors import CheckpointError
 
 PIECES = [

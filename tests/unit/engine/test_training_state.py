@@ -11,8 +11,8 @@ from engine_cases import Setup, TinyNet
 from engine_worlds import Worlds
 from test_training_engine import all_state, assert_same_state
 
-from w2v2_ray.engine.checkpoint.state_file import read_pieces
-from w2v2_ray.engine.checkpoint.training_state import describe_training_state, read_full_weights
+from w2v2_ray.engine.state_file import read_pieces
+from w2v2_ray.engine.training_state import describe_training_state, read_full_weights
 from w2v2_ray.errors import CheckpointError
 
 ALL = [*(Setup(zero_stage=stage) for stage in (0, 1, 2, 3)), *(Setup("bf16", zero_stage=s) for s in (1, 2, 3))]

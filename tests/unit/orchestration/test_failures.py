@@ -89,8 +89,8 @@ def test_ray_is_told_the_specs_patience_unless_the_user_has_told_it_otherwise(ti
 
 
 def test_workers_wait_for_each_other_as_long_as_the_spec_says(tiny_job, tmp_path):
-    from w2v2_ray.engine.run_folder import RunFolder
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
+    from w2v2_ray.run.folder import RunFolder
 
     job = tiny_job({"failure.join_timeout_s": 90.5, "worker.gpus": 0})
     trainer = ElasticTrainer(job, RunFolder(tmp_path / "run"), lambda config: None, {}, "launch")

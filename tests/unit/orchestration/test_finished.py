@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from w2v2_ray.engine.checkpoint.files import CheckpointManifest
-from w2v2_ray.engine.checkpoint.store import CheckpointStore
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.finished import finished_at, updates_made
+from w2v2_ray.run.checkpoints.files import CheckpointManifest
+from w2v2_ray.run.checkpoints.store import CheckpointStore
+from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.finetune import EarlyStoppingSpec
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from w2v2_ray.engine.run_folder import append_line, keep_lines
 from w2v2_ray.orchestration.progress import MetricsFollower
+from w2v2_ray.run.folder import append_line, keep_lines
 
 NEVER_S = 1e6
 """Between two looks: the test alone decides when the follower reads, by leaving the block or through `look`."""

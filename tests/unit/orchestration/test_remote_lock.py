@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from w2v2_ray.data.storage import Location, locate
 from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.remote_lock import LOCK_FOLDER, RemoteLock
+from w2v2_ray.places.storage import Location, locate
 
 
 @pytest.fixture

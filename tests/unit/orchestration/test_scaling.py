@@ -10,9 +10,9 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, Wor
 from ray.train.v2._internal.execution.controller.state import InitializingState, ReschedulingState
 from ray.train.v2.api.exceptions import ControllerError
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.nodes import unreachable_nodes
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule, SnapshotRequest, request_of
+from w2v2_ray.run.folder import RunFolder
 
 
 def test_a_size_must_have_been_possible_for_a_while_before_the_run_is_resized():

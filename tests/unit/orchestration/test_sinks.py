@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from w2v2_ray.engine.run_folder import RunFolder, append_line
 from w2v2_ray.errors import MissingExtraError
 from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink, exported_names
 from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
+from w2v2_ray.run.folder import RunFolder, append_line
 
 DASHBOARD = Path(__file__).resolve().parents[3] / "cluster" / "grafana" / "w2v2_ray.json"
 RECORD = {"update": 1, "loss": 3.0, "world_size": 2, "update_s": 1.5, "lr": 1e-3, "time": 1.0}

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import ray.train
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import DatasetError, W2v2RayError
 from w2v2_ray.orchestration import worker
 from w2v2_ray.orchestration.launch import run_folder
 from w2v2_ray.orchestration.worker import REPORT_UPDATES, RayHooks, train_worker
+from w2v2_ray.run.folder import RunFolder
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from w2v2_ray.durable import sync
 from w2v2_ray.errors import StorageError
+from w2v2_ray.places.durable import sync
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.orchestration.progress import EventsFollower, MetricsFollower
+from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
 
 _LOG = logging.getLogger(__name__)

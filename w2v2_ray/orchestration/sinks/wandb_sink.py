@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from w2v2_ray.engine.run_folder import RunFolder
 from w2v2_ray.errors import MissingExtraError, UserError
 from w2v2_ray.orchestration.sinks.parameters import numbers
+from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.logging import WandbSpec
 

@@ -1,1 +1,0 @@
-"""What a trained model or a finished run is worth."""

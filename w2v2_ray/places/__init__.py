@@ -1,0 +1,1 @@
+"""Where bytes lie: durable local writes, object stores, retries."""

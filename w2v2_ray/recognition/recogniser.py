@@ -1,0 +1,137 @@
+"""A fine-tuned model ready to listen: waveforms in, log-probabilities out, whatever the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.data.text import Tokenizer
+from w2v2_ray.errors import CheckpointError, SpecError
+from w2v2_ray.model.ctc import CtcOutput, Wav2Vec2CtcModel
+from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.recognition.hypothesis import FloatArray
+from w2v2_ray.spec.finetune import FinetuneJob, TextSpec
+from w2v2_ray.spec.loading import load_job
+from w2v2_ray.spec.symbols import SPECIALS
+from w2v2_ray.training.model_source import load_any, run_of
+from w2v2_ray.training.tasks.drawing import INT16_SCALE
+from w2v2_ray.training.tasks.finetuning import normalise_valid
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Recogniser:
+    """A CTC model in evaluation mode.
+
+    Args:
+        model: What was loaded; a recogniser with its vocabulary.
+        text: How transcripts are written.
+        device: Where to compute.
+
+    Attributes:
+        notes: What was noticed when it was loaded, such as a damaged checkpoint that was passed over.
+
+    Raises:
+        CheckpointError: When the model is none, or its vocabulary is not known.
+    """
+
+    def __init__(self, model: LoadedModel, text: TextSpec, device: torch.device) -> None:
+        if model.kind != "ctc":
+            raise CheckpointError(
+                f"{model.source}: a {model.kind} model has no outputs to transcribe with; fine-tune it first "
+                "(kind: finetune, pretrained: this one)"
+            )
+        if model.vocabulary is None:
+            raise CheckpointError(f"{model.source}: its file does not hold the vocabulary; give it with --vocabulary")
+        built = model.build()
+        assert isinstance(built, Wav2Vec2CtcModel)
+        built.backbone.encoder.pos_conv.fold()
+        self._network = built.to(device).eval()
+        self._device = device
+        self.spec = model.spec
+        self.source = model.source
+        self.notes = model.notes
+        self.vocabulary = model.vocabulary
+        self.tokenizer = Tokenizer(model.vocabulary, text)
+        self.stride_samples = model.spec.feature_encoder.stride_samples
+        self.frame_s = self.stride_samples / SAMPLE_RATE
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of so many samples; 0 when they are too few to be heard."""
+        return self.spec.feature_encoder.num_frames(num_samples)
+
+    def log_probs(self, waveforms: Sequence[NDArray[np.int16]]) -> list[FloatArray]:
+        """Natural logarithms of the outputs' probabilities, [T, vocabulary] for each waveform.
+
+        The first block's GroupNorm and attention see valid samples only, so a waveform's result does not depend on
+        the others' (reference section 7). Waveforms too short for a frame give none.
+
+        Args:
+            waveforms: 16 kHz mono int16 [S].
+        """
+        heard = [index for index, waveform in enumerate(waveforms) if self.num_frames(len(waveform))]
+        results: list[FloatArray] = [np.zeros((0, len(self.vocabulary)), dtype=np.float32) for _ in waveforms]
+        if not heard:
+            return results
+        lengths = torch.tensor([len(waveforms[index]) for index in heard])
+        padded = np.zeros((len(heard), int(lengths.max())), dtype=np.int16)
+        for row, index in enumerate(heard):
+            padded[row, : len(waveforms[index])] = waveforms[index]
+        lengths = lengths.to(self._device)
+        x = torch.from_numpy(padded).to(self._device).float().mul_(INT16_SCALE)
+        if self.spec.normalize_waveform:
+            x = normalise_valid(x, lengths, self.spec.normalize_eps)
+        with torch.inference_mode():
+            output: CtcOutput = self._network(x, lengths)
+        log_probs = output.log_probs.cpu().numpy()
+        for row, (index, frames) in enumerate(zip(heard, output.frame_lengths.tolist(), strict=True)):
+            results[index] = log_probs[row, :frames]
+        return results
+
+
+def load_recogniser(
+    source: str | Path,
+    *,
+    best: bool = False,
+    average: int = 1,
+    vocabulary: Path | None = None,
+    device: Device = "auto",
+) -> Recogniser:
+    """Load a recogniser from a run, a checkpoint, a model folder or another tool's file.
+
+    Args:
+        source: Where it is.
+        best: Of a run, the checkpoint with the lowest validation WER instead of the newest.
+        average: Of a run, the mean of so many of its newest checkpoints.
+        vocabulary: Its symbols, where the file does not hold them.
+        device: auto takes a GPU when there is one.
+
+    Raises:
+        UserError: When there is none, or it is damaged.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SpecError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    model = load_any(source, best=best, average=average, vocabulary=vocabulary)
+    where = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    return Recogniser(model, _text_spec(source, model), torch.device(where))
+
+
+def _text_spec(source: str | Path, model: LoadedModel) -> TextSpec:
+    """The run's own; of a model from elsewhere, the case of its vocabulary, other characters dropped."""
+    run = run_of(source)
+    if run is not None:
+        job = load_job(run.spec).job
+        if isinstance(job, FinetuneJob):
+            return job.text
+    letters = [
+        symbol for symbol in model.vocabulary or () if symbol not in SPECIALS and symbol.lower() != symbol.upper()
+    ]
+    if all(symbol == symbol.upper() for symbol in letters):
+        return TextSpec(case="upper", unknown="drop")
+    return TextSpec(case="lower" if all(s == s.lower() for s in letters) else "keep", unknown="drop")

@@ -1,0 +1,1 @@
+"""Committed states of a run: their files and manifests, what is kept, who may write."""

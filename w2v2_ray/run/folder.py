@@ -1,0 +1,205 @@
+"""A run's folder: its resolved spec, metrics, events, sample trace and checkpoints (DESIGN: The command)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2v2_ray.errors import StorageError
+from w2v2_ray.run.checkpoints.files import CheckpointManifest, list_states, remove_state, verify
+from w2v2_ray.run.notes import RunNotes
+
+if TYPE_CHECKING:
+    from w2v2_ray.run.remote.remote_run import RemoteRun
+
+
+class RunFolder:
+    """Paths and line files of one run.
+
+    Args:
+        path: `<storage_path>/<name>`, on a file system that every worker sees; of a run on an object store, its working
+            folder on this node. `remote.opening.open_run` makes either.
+        remote: The object store's side of it.
+    """
+
+    def __init__(self, path: str | Path, remote: RemoteRun | None = None) -> None:
+        self.path = Path(path)
+        self.remote = remote
+
+    @property
+    def place(self) -> str:
+        """Where the run is, for messages and for other processes: its path or URI."""
+        return self.remote.uri if self.remote is not None else str(self.path)
+
+    def place_of(self, path: Path) -> str:
+        """Where a file of this run is, for processes on other nodes."""
+        if self.remote is None:
+            return str(path)
+        return (self.remote.location / path.relative_to(self.path).as_posix()).uri
+
+    @property
+    def notes(self) -> RunNotes:
+        """Small files by which the run's processes tell each other something."""
+        return self.remote.notes if self.remote is not None else RunNotes(self.path)
+
+    @property
+    def spec(self) -> Path:
+        """The resolved job spec."""
+        return self.path / "spec.yaml"
+
+    @property
+    def vocabulary(self) -> Path:
+        """The recogniser's symbols in the order of its outputs, of a fine-tuning run."""
+        return self.path / "vocabulary.json"
+
+    @property
+    def initial(self) -> Path:
+        """The model before its first update, of a fine-tuning run."""
+        return self.path / "initial"
+
+    @property
+    def start(self) -> Path:
+        """What a fine-tuning run was asked to begin from."""
+        return self.path / "start.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an update logged."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """What happened to the run, with times."""
+        return self.path / (self.remote.events_name if self.remote is not None else "events.jsonl")
+
+    @property
+    def own_events(self) -> Path:
+        """Where this process appends events; on an object store, driver and workers have a file each."""
+        return self.events if self.remote is None else self.path / self.remote.own_events_name
+
+    @property
+    def samples(self) -> Path:
+        """Utterances of every update, when traced."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files."""
+        return self.path / "tensorboard"
+
+    def create(self) -> None:
+        """Make the folder; of a run on an object store, bring here what is there.
+
+        Raises:
+            StorageError: When it cannot be made or written.
+            StorageUnavailableError: When the object store does not answer.
+        """
+        if self.remote is not None:
+            self.remote.pull()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: cannot create the run's folder ({error.strerror}); "
+                "set storage_path to a folder that you may write and that every worker sees"
+            ) from error
+
+    def event(self, name: str, **details: Any) -> None:
+        """Append one event. Safe from several processes: a short line is appended in one write."""
+        write_event(self.own_events, name, **details)
+
+    def state_names(self) -> list[str]:
+        """Committed states, newest last, as the storage has them now."""
+        if self.remote is not None:
+            return self.remote.states.names()
+        return [path.name for path in list_states(self.checkpoints)]
+
+    def fetch_state(self, path: Path) -> Path:
+        """Make sure that a state's files are on this node; on a shared file system they are.
+
+        Raises:
+            CheckpointError: When a file of it is missing or altered.
+            StorageUnavailableError: When the object store does not answer.
+        """
+        return self.remote.states.fetch(path) if self.remote is not None else path
+
+    def check_state(self, path: Path) -> CheckpointManifest:
+        """Check a state: its checksums, or on an object store, which keeps its own, that all files have their sizes.
+
+        Raises:
+            CheckpointError: Naming the first file that differs.
+        """
+        return self.remote.states.check(path) if self.remote is not None else verify(path)
+
+    def remove_state(self, path: Path) -> None:
+        """Delete a state; one that cannot be deleted stays."""
+        if self.remote is None:
+            remove_state(path)
+            return
+        with contextlib.suppress(OSError, StorageError):
+            self.remote.states.remove(path)
+
+    def rewind(self, update: int) -> None:
+        """Forget what was logged after an update, because it is about to be computed again."""
+        for path in (self.metrics, self.samples):
+            keep_lines(path, lambda record: int(record["update"]) <= update)
+
+
+def write_event(file: Path, name: str, /, **details: Any) -> None:
+    """Append one event to a file of events."""
+    append_line(file, {"time": round(time.time(), 3), "event": name, **details})
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append a JSON object as one line, in a single write."""
+    line = json.dumps(record, separators=(",", ":"), allow_nan=True) + "\n"
+    with path.open("a+b", buffering=0) as file:
+        if file.tell() and _last_byte(file) != b"\n":
+            line = "\n" + line  # what a killed writer left unfinished must not swallow this line
+        file.write(line.encode())
+
+
+def _last_byte(file: FileIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a JSON-lines file; what a killed writer or a power cut left unfinished is passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Rewrite a JSON-lines file with the wanted objects alone; it is replaced in one step."""
+    if not path.exists():
+        return
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        for record in read_lines(path):
+            if wanted(record):
+                file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Synthesised speech with transcripts."""

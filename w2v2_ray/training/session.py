@@ -1,0 +1,76 @@
+"""Put a worker together: device, process group, data, model, engine, trainer. Usable with and without Ray."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from w2v2_ray.engine.device import pick_device
+from w2v2_ray.engine.distributed import init_process_group
+from w2v2_ray.engine.training_engine import TrainingEngine
+from w2v2_ray.run.folder import RunFolder
+from w2v2_ray.spec.finetune import FinetuneJob
+from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.training.hooks import TrainerHooks
+from w2v2_ray.training.tasks.setup import set_up
+from w2v2_ray.training.trainer import Trainer
+from w2v2_ray.training.validation import Validator
+
+
+@dataclass
+class Session:
+    """A worker ready to train."""
+
+    trainer: Trainer
+    engine: TrainingEngine
+    validator: Validator | None
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.destroy()
+
+
+def set_threads(job: TrainJob) -> None:
+    """Give this worker the threads that the spec says.
+
+    Kernels add in another order with other thread counts, so the number must not depend on how many workers share a
+    node: what the spec reserves for a worker is the same wherever it runs.
+    """
+    threads = job.engine.threads or max(1, int(job.worker.cpus))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+
+
+def start_session(
+    job: TrainJob,
+    run: RunFolder,
+    *,
+    local_rank: int = 0,
+    hooks: TrainerHooks | None = None,
+) -> Session:
+    """Build everything one worker needs. Collective when a process group exists or is announced by the environment.
+
+    Raises:
+        UserError: When the device, the data or the checkpoint cannot be used.
+    """
+    set_threads(job)
+    # Ray does not hide a node's GPUs from workers that asked for none.
+    on_cpu = job.worker.gpus == 0 and job.engine.device == "auto"
+    device = pick_device(job.engine.model_copy(update={"device": "cpu"}) if on_cpu else job.engine, local_rank)
+    init_process_group(device)
+    training = set_up(job, run, device)
+    engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
+    validator = Validator(job, engine, training.validation) if training.validation is not None else None
+    trainer = Trainer(
+        job,
+        engine,
+        training.task,
+        validator,
+        run,
+        fingerprint=training.fingerprint,
+        hooks=hooks,
+        early_stopping=job.early_stopping if isinstance(job, FinetuneJob) else None,
+    )
+    return Session(trainer, engine, validator)

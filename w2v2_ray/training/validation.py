@@ -1,0 +1,63 @@
+"""Held-out measurements while training, shared out among the workers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from w2v2_ray.data.batch_plan import assigned
+from w2v2_ray.data.loader import Prefetcher
+from w2v2_ray.engine.training_engine import TrainingEngine
+from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.training.metrics import sum_over_workers
+from w2v2_ray.training.tasks.task import Task
+
+
+class Validator:
+    """Measures a model on held-out audio: the same sub-batches and draws each time.
+
+    Training waits for it. Its cost is bounded by `validation.max_sub_batches` and shared by all workers; a bound in
+    seconds would make the best checkpoint depend on the machine.
+
+    Args:
+        job: The spec.
+        engine: The model.
+        task: The held-out data.
+    """
+
+    def __init__(self, job: TrainJob, engine: TrainingEngine, task: Task[Any]) -> None:
+        self._spec = job.validation
+        self._last_update = job.updates
+        self._depth = job.data.prefetch_micro_batches
+        self._engine = engine
+        self._task = task
+
+    def is_due(self, update: int) -> bool:
+        """Whether to measure after an update."""
+        return update % self._spec.every_updates == 0 or update == self._last_update
+
+    def measure(self, update: int) -> dict[str, float]:
+        """The task's figures, and the seconds it took (`validation_s`). Collective."""
+        started = time.perf_counter()
+        task, engine = self._task, self._engine
+        total = min(task.plan.sub_batches_per_epoch, self._spec.max_sub_batches)
+        mine = list(assigned(total, 1, engine.world_rank, engine.world_size))
+        # ZeRO 3 gathers weights layer by layer, so every worker must forward equally often; repeats count once.
+        padding = -(-total // engine.world_size) - len(mine)
+        padded = mine + [mine[-1] if mine else 0] * padding
+        sums = torch.zeros(len(task.sums), dtype=torch.float64, device=engine.device)
+        batches = Prefetcher(task.micro_batch, padded, depth=self._depth)
+        engine.eval()
+        try:
+            with torch.no_grad():
+                for position, batch in enumerate(batches):
+                    _, counts = task.forward(engine.module, batch, update)
+                    if position < len(mine):
+                        sums += counts
+        finally:
+            batches.close()
+            engine.train()
+        figures = task.figures(dict(zip(task.sums, sum_over_workers(sums), strict=True)))
+        return {**figures, "validation_s": round(time.perf_counter() - started, 3)}
