@@ -33,8 +33,8 @@ from w2v2_ray.model.layer import TransformerLayer
 from w2v2_ray.recognition.greedy import GreedyDecoder
 from w2v2_ray.recognition.recogniser import Recogniser, load_recogniser
 from w2v2_ray.training.model_source import load_any
-from w2v2_ray.training.tasks.drawing import INT16_SCALE
-from w2v2_ray.training.tasks.finetuning import normalise_valid
+from w2v2_ray.training.objectives.drawing import INT16_SCALE
+from w2v2_ray.training.objectives.finetuning.task import normalise_valid
 
 _WORDS = 36
 """Words told apart: letters and digits, mostly."""

@@ -17,7 +17,7 @@ from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import load_job
 from w2v2_ray.spec.sweep import SweepSpec
 from w2v2_ray.spec.sweep_loading import load_sweep
-from w2v2_ray.training.tasks.pretraining import build_model
+from w2v2_ray.training.objectives.pretraining.task import build_model
 
 PARTS = {"feature encoder": "feature_encoder", "positional convolution": "pos_conv", "Transformer": "stack"}
 

@@ -11,9 +11,9 @@ from w2v2_ray.model.factory import build_ctc_model
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.recognition.greedy import GreedyDecoder
 from w2v2_ray.recognition.recogniser import Recogniser
-from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.model import ModelSpec
 from w2v2_ray.spec.symbols import SPECIALS
+from w2v2_ray.spec.text import TextSpec
 
 VOCABULARY = (*SPECIALS, "|", *"ETAOINHSRDLU")
 PLAIN = {"layers": 3, "dim": 48, "ffn_dim": 96, "heads": 4, "position_kernel": 16, "hourglass": None}

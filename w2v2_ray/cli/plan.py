@@ -21,10 +21,10 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.spec.job import TrainJob
     from w2v2_ray.spec.loading import load_job_of
-    from w2v2_ray.training.planning import make_plan
+    from w2v2_ray.training.objectives.registry import objective_of
 
     loaded = load_job_of(TrainJob, job, overrides or (), look_at_paths=True)
-    result = make_plan(loaded.job)
+    result = objective_of(loaded.job).plan(loaded.job)
     if as_json:
         print_json(
             {
@@ -79,16 +79,18 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
 
 def _lengths(result: RunPlan, job: TrainJob) -> list[tuple[str, str]]:
     """What is left out or cut because of its length or its transcript, and what an epoch then forwards."""
-    from w2v2_ray.spec.job import PretrainJob
+    from w2v2_ray.spec.data import BatchSpec
+    from w2v2_ray.spec.model import SAMPLE_RATE
 
     data = result.data
-    if not isinstance(job, PretrainJob):
+    batch = job.batch
+    if not isinstance(batch, BatchSpec):
         left_out = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data.left_out.items())
         return [
             ("left out", left_out or "none"),
             ("forwarded per epoch", f"{data.hours_per_epoch:.2f} h with padding"),
         ]
-    batch, rate = job.batch, job.model.sample_rate
+    rate = SAMPLE_RATE
     shortest, longest = f"{batch.min_samples} ({batch.min_samples / rate:g} s)", batch.max_samples
     return [
         ("dropped", f"{data.dropped_short:,} shorter than min_samples: {shortest}"),

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v2_ray.errors import DatasetError, SpecError
-from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER, visible
+from w2v2_ray.spec.text import TextSpec
 
 _FORMAT_CATEGORIES = ("Cf", "Cc", "Cs")
 _MAX_CHARACTERS = 10_000

@@ -7,9 +7,9 @@ from pathlib import Path
 from w2v2_ray.errors import UserError
 from w2v2_ray.run.checkpoints.files import list_checkpoints, update_of
 from w2v2_ray.run.folder import RunFolder, read_lines
-from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.early_stopping import held_out_scores, should_stop
+from w2v2_ray.training.objectives.registry import objective_of
 
 
 def updates_made(run: RunFolder) -> int:
@@ -33,7 +33,8 @@ def finished_at(job: TrainJob, run: RunFolder) -> int | None:
         return None  # damaged, or out of reach: the workers go on from the one before
     if update >= job.updates:
         return update
-    if isinstance(job, FinetuneJob) and job.early_stopping is not None:
+    early_stopping = objective_of(job).early_stopping(job)
+    if early_stopping is not None:
         scores = held_out_scores(read_lines(run.events), update)
-        return update if should_stop(job.early_stopping, scores, update) else None
+        return update if should_stop(early_stopping, scores, update) else None
     return None

@@ -28,12 +28,9 @@ from w2v2_ray.processors import usable_gpus
 from w2v2_ray.run.checkpoints.files import check_identity, list_checkpoints, read_manifest
 from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.run.opening import is_uri, open_run
-from w2v2_ray.spec.data import DatasetRef
-from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
-from w2v2_ray.training.tasks.setup import check_usable
-from w2v2_ray.training.tasks.start import at_hand, resolve
+from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.trainer import run_identity
 
 J = TypeVar("J", bound=TrainJob)
@@ -74,20 +71,7 @@ def with_absolute_paths(job: J) -> J:
     def absolute(path: str) -> str:
         return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
-    def refs(given: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
-        return tuple(ref.model_copy(update={"path": absolute(ref.path)}) for ref in given)
-
-    data = job.data
-    inner: dict[str, Any] = {"train": refs(data.train), "validation": refs(data.validation)}
-    if data.cache_dir is not None:
-        inner["cache_dir"] = absolute(data.cache_dir)
-    changes: dict[str, Any] = {"data": data.model_copy(update=inner)}
-    if isinstance(job, FinetuneJob):
-        if job.pretrained is not None:
-            changes["pretrained"] = absolute(job.pretrained)
-        if job.vocabulary.path is not None:
-            changes["vocabulary"] = job.vocabulary.model_copy(update={"path": absolute(job.vocabulary.path)})
-    return job.model_copy(update=changes)
+    return job.with_inputs(absolute)
 
 
 def check_data(job: TrainJob) -> str:
@@ -156,9 +140,9 @@ def launch(
     fingerprint = check_data(job)
     run.create()
     with hold_run(run, notify):
-        if isinstance(job, FinetuneJob):
-            job = resolve(job, run)
-        for part, census in check_usable(at_hand(job, run)).items():
+        objective = objective_of(job)
+        job = objective.begin(job, run)
+        for part, census in objective.check(objective.at_hand(job, run)).items():
             run.event("utterances", part=part, **asdict(census))
             notify(f"{part}: {census}")
         check_same_run(job, run, fingerprint)

@@ -14,12 +14,11 @@ from w2v2_ray.orchestration.failures import NodeLeaving
 from w2v2_ray.orchestration.scaling import request_of
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.run.opening import open_run
-from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.kinds import parse_job
 from w2v2_ray.training.hooks import NoHooks
+from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.session import start_session
-from w2v2_ray.training.tasks.start import at_hand
 
 REPORT_UPDATES = 100
 """Updates between two reports to Ray. A report is a barrier of about a second among the workers."""
@@ -98,10 +97,11 @@ def train_worker(config: dict[str, Any]) -> None:
         job = parse_job(config["job"])
         assert isinstance(job, TrainJob)
         allow_collectives(job.failure.collective_timeout_s)
-        if run.remote is not None and isinstance(job, FinetuneJob):
+        objective = objective_of(job)
+        if run.remote is not None and objective.keeps_start(job):
             run.remote.pull_start()
         session = start_session(
-            at_hand(job, run),
+            objective.at_hand(job, run),
             run,
             local_rank=context.get_local_rank(),
             hooks=RayHooks(run, context.get_world_rank()),

@@ -16,12 +16,13 @@ from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.ctc import CtcOutput, Wav2Vec2CtcModel
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.recognition.hypothesis import FloatArray
-from w2v2_ray.spec.finetune import FinetuneJob, TextSpec
+from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job
 from w2v2_ray.spec.symbols import SPECIALS
+from w2v2_ray.spec.text import TextSpec
 from w2v2_ray.training.model_source import load_any, run_of
-from w2v2_ray.training.tasks.drawing import INT16_SCALE
-from w2v2_ray.training.tasks.finetuning import normalise_valid
+from w2v2_ray.training.objectives.drawing import INT16_SCALE
+from w2v2_ray.training.objectives.finetuning.task import normalise_valid
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -127,8 +128,8 @@ def _text_spec(source: str | Path, model: LoadedModel) -> TextSpec:
     run = run_of(source)
     if run is not None:
         job = load_job(run.spec).job
-        if isinstance(job, FinetuneJob):
-            return job.text
+        if isinstance(job, TrainJob) and job.transcripts is not None:
+            return job.transcripts
     letters = [
         symbol for symbol in model.vocabulary or () if symbol not in SPECIALS and symbol.lower() != symbol.upper()
     ]

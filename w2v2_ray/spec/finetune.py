@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -21,35 +21,7 @@ from w2v2_ray.spec.data import PaddedBatchSpec
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.model import MaskingSpec, ModelSpec
 from w2v2_ray.spec.optim import ExpSchedule, OptimSpec
-
-
-class TextSpec(Spec):
-    """How transcripts are written before the recogniser learns, or is judged by, them."""
-
-    case: Literal["upper", "lower", "keep"] = "upper"
-    """Letter case; published recognisers use upper."""
-    replace: dict[str, str] = Field(default_factory=dict)
-    """Strings replaced before anything else but Unicode normalisation (NFKC), such as typographic apostrophes."""
-    allowed: str | None = Field(default=None, min_length=1)
-    """Characters that transcripts may hold beside the space; null allows those of the vocabulary, or, where that is
-    built from the transcripts, all that occur."""
-    unknown: Literal["reject", "drop", "map"] = "reject"
-    """What becomes of other characters: `reject` leaves the utterance out, with a count; `drop` removes the character;
-    `map` makes it `<unk>`."""
-
-
-class VocabularySpec(Spec):
-    """The recogniser's symbols. Neither field set: the characters of the normalised training transcripts."""
-
-    path: str | None = None
-    """A tokenizer file: our `vocabulary.json`, Hugging Face's `vocab.json` or fairseq's `dict.ltr.txt`."""
-    symbols: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """The characters themselves; blank, word boundary and `<unk>` are added."""
-
-    def broken_rules(self) -> Iterator[Finding]:
-        """One source."""
-        if self.path is not None and self.symbols is not None:
-            yield Finding("path and symbols are both set; keep one of them", ("path", "symbols"))
+from w2v2_ray.spec.text import TextSpec, VocabularySpec
 
 
 class RegularisationSpec(Spec):
@@ -137,6 +109,29 @@ class FinetuneJob(TrainJob):
     """Updates during which only the linear layer learns (reference: `freeze_finetune_updates`)."""
     early_stopping: EarlyStoppingSpec | None = None
     """When to stop before the last update; null never does."""
+
+    @property
+    def head_dropout(self) -> float:
+        """Before the linear layer to the vocabulary."""
+        return self.regularisation.final_dropout
+
+    @property
+    def transcripts(self) -> TextSpec:
+        """How they are written."""
+        return self.text
+
+    def paths(self) -> dict[str, str | None]:
+        """What to start from too; a vocabulary is a small file that travels with the spec."""
+        return {**super().paths(), "pretrained": self.pretrained}
+
+    def with_inputs(self, change: Callable[[str], str]) -> Self:
+        """What to start from and the vocabulary too."""
+        changes: dict[str, Any] = {}
+        if self.pretrained is not None:
+            changes["pretrained"] = change(self.pretrained)
+        if self.vocabulary.path is not None:
+            changes["vocabulary"] = self.vocabulary.model_copy(update={"path": change(self.vocabulary.path)})
+        return super().with_inputs(change).model_copy(update=changes)
 
     def identity(self) -> dict[str, str]:
         """The network, the text and what is hidden too; the initial weights and symbols are kept in the run."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from w2v2_ray.spec.base import Finding, NonNegativeFloat, NonNegativeInt, PositiveInt, Spec, largest_divisor
 from w2v2_ray.spec.cluster import ElasticSpec, FailureSpec, WorkerSpec
-from w2v2_ray.spec.data import BatchSpec, DataSpec, VirtualWorldSpec
+from w2v2_ray.spec.data import BatchSpec, DatasetRef, DataSpec, VirtualWorldSpec
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.logging import LoggingSpec
 from w2v2_ray.spec.model import SAMPLE_RATE, ContrastiveLossSpec, ModelSpec
 from w2v2_ray.spec.optim import OptimSpec
+from w2v2_ray.spec.text import TextSpec
 from w2v2_ray.spec.watchdog import WatchdogSpec
 
 PUBLISHED_AUDIO_S_PER_UPDATE = {768: 5_600.0, 1024: 9_600.0}
@@ -93,6 +94,43 @@ class TrainJob(Job):
     """Metrics and traces."""
     watchdog: WatchdogSpec = WatchdogSpec()
     """What is watched for and what is done about it."""
+
+    def paths(self) -> dict[str, str | None]:
+        """Files and folders that the job names, by field."""
+        data = self.data
+        refs = {"train": data.train, "validation": data.validation}
+        return {
+            "storage_path": self.storage_path,
+            **{f"data.{part}[{n}].path": ref.path for part, some in refs.items() for n, ref in enumerate(some)},
+            "data.cache_dir": data.cache_dir,
+        }
+
+    def with_inputs(self, change: Callable[[str], str]) -> Self:
+        """The job with every path that it reads changed."""
+
+        def refs(given: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+            return tuple(ref.model_copy(update={"path": change(ref.path)}) for ref in given)
+
+        data = self.data
+        inner: dict[str, Any] = {"train": refs(data.train), "validation": refs(data.validation)}
+        if data.cache_dir is not None:
+            inner["cache_dir"] = change(data.cache_dir)
+        return self.model_copy(update={"data": data.model_copy(update=inner)})
+
+    @property
+    def contrastive_loss(self) -> ContrastiveLossSpec | None:
+        """The objective, where that is pre-training's."""
+        return None
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before the layer that is trained on top of the backbone."""
+        return 0.0
+
+    @property
+    def transcripts(self) -> TextSpec | None:
+        """How transcripts are written, where the job learns from them."""
+        return None
 
     @property
     def audio_s_per_update(self) -> float:
@@ -180,6 +218,24 @@ class PretrainJob(TrainJob):
     """The network."""
     loss: ContrastiveLossSpec = ContrastiveLossSpec()
     """The objective."""
+    pretrained: str | None = Field(default=None, min_length=1, examples=["runs/pretrain_base"])
+    """Model to go on from, on other data or with another Hourglass: a run's folder, a checkpoint of it, or anything
+    that `w2v2-ray import` reads. Its weights must fit `model`; quantizer and projections are taken where it has them.
+    The optimizer, the schedule and the temperature begin anew. Null begins at random."""
+
+    @property
+    def contrastive_loss(self) -> ContrastiveLossSpec:
+        """The objective."""
+        return self.loss
+
+    def paths(self) -> dict[str, str | None]:
+        """The model to go on from too."""
+        return {**super().paths(), "pretrained": self.pretrained}
+
+    def with_inputs(self, change: Callable[[str], str]) -> Self:
+        """The model to go on from too."""
+        job = super().with_inputs(change)
+        return job if job.pretrained is None else job.model_copy(update={"pretrained": change(job.pretrained)})
 
     def identity(self) -> dict[str, str]:
         """The network and the loss too."""

@@ -25,8 +25,7 @@ from w2v2_ray.run.checkpoints.files import (
 )
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.run.view import look_at
-from w2v2_ray.spec.finetune import FinetuneJob
-from w2v2_ray.spec.job import PretrainJob, TrainJob
+from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job_of
 
 
@@ -131,8 +130,8 @@ def _from_checkpoint(folder: Path, symbols: tuple[str, ...] | None) -> LoadedMod
             kind=kind,
             state=state,
             vocabulary=symbols if kind == "ctc" else None,
-            loss=job.loss if isinstance(job, PretrainJob) else None,
-            final_dropout=job.regularisation.final_dropout if isinstance(job, FinetuneJob) else 0.0,
+            loss=job.contrastive_loss,
+            final_dropout=job.head_dropout,
             source=str(folder),
         )
     )

@@ -11,10 +11,9 @@ from w2v2_ray.engine.device import pick_device
 from w2v2_ray.engine.distributed import init_process_group
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.run.folder import RunFolder
-from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.hooks import TrainerHooks
-from w2v2_ray.training.tasks.setup import set_up
+from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.trainer import Trainer
 from w2v2_ray.training.validation import Validator
 
@@ -60,7 +59,8 @@ def start_session(
     on_cpu = job.worker.gpus == 0 and job.engine.device == "auto"
     device = pick_device(job.engine.model_copy(update={"device": "cpu"}) if on_cpu else job.engine, local_rank)
     init_process_group(device)
-    training = set_up(job, run, device)
+    objective = objective_of(job)
+    training = objective.set_up(job, run, device)
     engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
     validator = Validator(job, engine, training.validation) if training.validation is not None else None
     trainer = Trainer(
@@ -71,6 +71,7 @@ def start_session(
         run,
         fingerprint=training.fingerprint,
         hooks=hooks,
-        early_stopping=job.early_stopping if isinstance(job, FinetuneJob) else None,
+        early_stopping=objective.early_stopping(job),
+        watched=objective.watched(job),
     )
     return Session(trainer, engine, validator)

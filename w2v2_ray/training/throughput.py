@@ -19,28 +19,19 @@ from torch import Tensor
 
 from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
-from w2v2_ray.data.noise import NoiseUtterances
-from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.engine.device import pick_device
 from w2v2_ray.engine.distributed import init_process_group
 from w2v2_ray.engine.memory import MemoryMeter
 from w2v2_ray.engine.training_engine import TrainingEngine
-from w2v2_ray.errors import SpecError
 from w2v2_ray.run.folder import RunFolder
-from w2v2_ray.spec.finetune import FinetuneJob
-from w2v2_ray.spec.job import PretrainJob, TrainJob
+from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.metrics import max_over_workers, sum_over_workers
+from w2v2_ray.training.objectives.registry import objective_of
+from w2v2_ray.training.objectives.task import MicroBatch, Training
 from w2v2_ray.training.run_plan import state_bytes_per_worker
 from w2v2_ray.training.schedules import learning_rate
 from w2v2_ray.training.session import set_threads
-from w2v2_ray.training.tasks.pretraining import PretrainTask, build_model, build_plan
-from w2v2_ray.training.tasks.setup import set_up
-from w2v2_ray.training.tasks.start import resolve
-from w2v2_ray.training.tasks.task import MicroBatch, Training
-
-_NOISE_EPOCHS_SUB_BATCHES = 4
-"""Updates' worth of noise in an epoch, so that drawing it does not take long."""
 
 
 class NotFiniteError(Exception):
@@ -150,7 +141,7 @@ def measure(job: TrainJob, run: RunFolder, request: Request, device: torch.devic
     """
     if request.memory_limit_bytes is not None:
         meter.limit(request.memory_limit_bytes)
-    training = _noise_training(job, request, device) if request.noise else _training(job, run, device)
+    training = _training(job, run, request, device)
     engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
     try:
         return _Measurement(job, engine, training, request, meter).run()
@@ -158,24 +149,13 @@ def measure(job: TrainJob, run: RunFolder, request: Request, device: torch.devic
         engine.destroy()
 
 
-def _training(job: TrainJob, run: RunFolder, device: torch.device) -> Training:
-    if isinstance(job, FinetuneJob):
-        job = resolve(job, run)
-    return set_up(job.model_copy(update={"data": job.data.model_copy(update={"validation": ()})}), run, device)
-
-
-def _noise_training(job: TrainJob, request: Request, device: torch.device) -> Training:
-    if not isinstance(job, PretrainJob):
-        raise SpecError("throughput.audio: noise has no transcripts to fine-tune on; use audio: dataset")
-    batch = job.batch
-    low, high = request.noise_s or (batch.max_samples / SAMPLE_RATE, batch.max_samples / SAMPLE_RATE)
-    longest = min(round(high * SAMPLE_RATE), batch.max_samples)
-    in_sub_batch = max(1, batch.max_tokens // longest)
-    utterances = in_sub_batch * batch.sub_batches_per_update * _NOISE_EPOCHS_SUB_BATCHES
-    data = NoiseUtterances(utterances, round(low * SAMPLE_RATE), longest, job.seed)
-    streams = RandomStreams(job.seed)
-    task = PretrainTask(job, data, build_plan(job, data, streams), streams, device)
-    return Training(build_model(job), task, None, data.fingerprint)
+def _training(job: TrainJob, run: RunFolder, request: Request, device: torch.device) -> Training:
+    objective = objective_of(job)
+    if request.noise:
+        return objective.set_up_on_noise(job, request.noise_s, device)
+    job = objective.begin(job, run)
+    without_held_out = job.model_copy(update={"data": job.data.model_copy(update={"validation": ()})})
+    return objective.set_up(without_held_out, run, device)
 
 
 class _Measurement:

@@ -34,12 +34,13 @@ from w2v2_ray.training.checkpointer import Checkpointer, Found, Signals
 from w2v2_ray.training.early_stopping import held_out_scores, should_stop
 from w2v2_ray.training.hooks import NoHooks, TrainerHooks
 from w2v2_ray.training.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
+from w2v2_ray.training.objectives.task import MicroBatch, Task
 from w2v2_ray.training.recorder import Recorder
 from w2v2_ray.training.schedules import learning_rate
-from w2v2_ray.training.tasks.task import MicroBatch, Task
 from w2v2_ray.training.validation import Validator
 from w2v2_ray.training.watch.guard import Guard, RollbackNeeded
 from w2v2_ray.training.watch.watchdog import Verdict
+from w2v2_ray.training.watch.watched import NOTHING_WATCHED, Watched
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Trainer:
         fingerprint: Identity of the training data.
         hooks: Who wants to know.
         early_stopping: When to end before the last update.
+        watched: What of the objective may go wrong, for the watchdog.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Trainer:
         fingerprint: str,
         hooks: TrainerHooks | None = None,
         early_stopping: EarlyStoppingSpec | None = None,
+        watched: Watched = NOTHING_WATCHED,
     ) -> None:
         self._job = job
         self._engine = engine
@@ -88,7 +91,7 @@ class Trainer:
         self._per_update = job.batch.micro_batches_per_update
         self._first = engine.world_rank == 0
         self._recorder: Recorder | None = None
-        self._guard = Guard(job, run.path, self._event)
+        self._guard = Guard(job, watched, run.path, self._event)
         self._checkpoints = Checkpointer(
             job, engine, run, run_identity(job, fingerprint), self._epoch_after, self._event
         )

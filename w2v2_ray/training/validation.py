@@ -12,7 +12,7 @@ from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.metrics import sum_over_workers
-from w2v2_ray.training.tasks.task import Task
+from w2v2_ray.training.objectives.task import Task
 
 
 class Validator:

@@ -63,17 +63,15 @@ def _train(request: dict[str, Any]) -> dict[str, Any]:
     from w2v2_ray.engine.memory import ran_out_of_memory
     from w2v2_ray.errors import RunFailedError
     from w2v2_ray.run.folder import RunFolder
-    from w2v2_ray.spec.finetune import FinetuneJob
     from w2v2_ray.training.budget import Budget, BudgetSpent
+    from w2v2_ray.training.objectives.registry import objective_of
     from w2v2_ray.training.session import start_session
-    from w2v2_ray.training.tasks.start import resolve
 
     job = _job(request)
     run = RunFolder(request["run"])
     run.create()
     try:
-        if isinstance(job, FinetuneJob):
-            job = resolve(job, run)
+        job = objective_of(job).begin(job, run)
         budget = Budget(run, request["budget_updates"], request["budget_s"])
         session = start_session(job, run, hooks=budget)
         session.trainer.train()

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from w2v2_ray.data.text import Tokenizer, build_vocabulary
 from w2v2_ray.errors import DatasetError, SpecError
-from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.symbols import SPECIALS, visible
+from w2v2_ray.spec.text import TextSpec
 
 LETTERS = (*SPECIALS, "|", *"ETAOINHSR'")
 

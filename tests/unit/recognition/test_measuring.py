@@ -7,7 +7,7 @@ from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.recognition.greedy import GreedyDecoder
 from w2v2_ray.recognition.measuring import Timing, judgeable, measure
-from w2v2_ray.spec.finetune import TextSpec
+from w2v2_ray.spec.text import TextSpec
 
 VOCABULARY = ("<s>", "<pad>", "</s>", "<unk>", "|", *"ABC")
 

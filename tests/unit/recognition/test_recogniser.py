@@ -12,8 +12,8 @@ from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.model.interop.model_folder import save_model
 from w2v2_ray.recognition.recogniser import Recogniser, load_recogniser
-from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.model import ModelSpec
+from w2v2_ray.spec.text import TextSpec
 
 VOCABULARY = ("<s>", "<pad>", "</s>", "<unk>", "|", *"ABCDE")
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainer_cases import Hooks, StopError, train
 
 from w2v2_ray.engine.training_state import HostSnapshot
-from w2v2_ray.training.tasks.pretraining import PretrainMicroBatch, PretrainTask
+from w2v2_ray.training.objectives.pretraining.task import PretrainMicroBatch, PretrainTask
 
 
 def train_poisoned(job: dict[str, Any], updates: list[int], factor: float, **how: Any) -> Hooks:

@@ -14,8 +14,8 @@ from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.run.opening import open_run
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.kinds import parse_job
+from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.session import start_session
-from w2v2_ray.training.tasks.start import at_hand
 
 
 class OutageHooks(Hooks):
@@ -54,7 +54,7 @@ def train_remotely(
     if flag is not None:
         hooks = OutageHooks(run.checkpoints, None, stop_at)
         hooks.flag, hooks.events = Path(flag), run.events if rank == "0" else None
-    session = start_session(at_hand(spec, run), run, hooks=hooks)
+    session = start_session(objective_of(spec).at_hand(spec, run), run, hooks=hooks)
     try:
         session.trainer.train()
     except StopError:

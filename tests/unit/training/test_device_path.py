@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
-from w2v2_ray.training.tasks.drawing import filled
-from w2v2_ray.training.tasks.pretraining import PretrainTask, build_model, build_plan
+from w2v2_ray.training.objectives.drawing import filled
+from w2v2_ray.training.objectives.pretraining.task import PretrainTask, build_model, build_plan
 
 META = torch.device("meta")
 

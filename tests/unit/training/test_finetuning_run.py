@@ -11,7 +11,7 @@ from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.run.checkpoints.files import best_checkpoint, list_checkpoints, read_manifest
 from w2v2_ray.spec.loading import dump_job
 from w2v2_ray.training.model_source import load_any
-from w2v2_ray.training.tasks.start import resolve
+from w2v2_ray.training.objectives.finetuning.start import resolve
 
 
 def run(worlds: Worlds, size: int, job, stop_at: int | None = None):

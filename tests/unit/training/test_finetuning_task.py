@@ -15,19 +15,19 @@ from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.model.ctc import CtcOutput, consistency_loss
 from w2v2_ray.run.folder import RunFolder
-from w2v2_ray.spec.finetune import TextSpec
 from w2v2_ray.spec.symbols import SPECIALS
-from w2v2_ray.training.tasks.data import open_data
-from w2v2_ray.training.tasks.finetuning import (
+from w2v2_ray.spec.text import TextSpec
+from w2v2_ray.training.objectives.data import open_data
+from w2v2_ray.training.objectives.finetuning.objective import FinetuneObjective, tokenizer_of
+from w2v2_ray.training.objectives.finetuning.selection import select_utterances
+from w2v2_ray.training.objectives.finetuning.start import resolve
+from w2v2_ray.training.objectives.finetuning.task import (
     SUMS,
     FinetuneTask,
     best_paths,
     build_plan,
     normalise_valid,
-    select_utterances,
 )
-from w2v2_ray.training.tasks.finetuning_setup import finetuning, tokenizer_of
-from w2v2_ray.training.tasks.start import resolve
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def ready(job, tmp_path):
     run = RunFolder(tmp_path / job.name)
     run.create()
     job = resolve(job, run)
-    training = finetuning(job, run, CPU)
+    training = FinetuneObjective().set_up(job, run, CPU)
     return job, training.model, training.task
 
 
@@ -267,7 +267,7 @@ def test_held_out_audio_is_heard_as_it_is(finetune_job, tmp_path):
     run = RunFolder(tmp_path / "held")
     run.create()
     job = resolve(job, run)
-    batch = finetuning(job, run, CPU).validation.micro_batch(0)
+    batch = FinetuneObjective().set_up(job, run, CPU).validation.micro_batch(0)
     data = open_data(job, job.data.validation)
     for row, length, index in zip(batch.waveform, batch.lengths, batch.utterances, strict=True):
         assert int(length) == data.num_samples[index]

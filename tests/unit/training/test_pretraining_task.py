@@ -11,7 +11,7 @@ import torch
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.spec.job import PretrainJob
-from w2v2_ray.training.tasks.pretraining import (
+from w2v2_ray.training.objectives.pretraining.task import (
     SUMS,
     PretrainMicroBatch,
     PretrainTask,

@@ -9,8 +9,8 @@ import pytest
 
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.loading import load_job_text
-from w2v2_ray.training import run_plan
-from w2v2_ray.training.planning import make_plan
+from w2v2_ray.training.objectives.pretraining import plan as pretraining_plan
+from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.run_plan import state_bytes_per_worker
 
 JOB = """
@@ -34,11 +34,15 @@ class Lengths:
         return len(self.num_samples)
 
 
+def planned(job):
+    return objective_of(job).plan(job)
+
+
 @pytest.fixture
 def plan_of(monkeypatch):
     def make(lengths, *options):
-        monkeypatch.setattr(run_plan, "open_mixture", lambda *args: Lengths(lengths))
-        return make_plan(load_job_text(JOB, "job.yaml", options).job)
+        monkeypatch.setattr(pretraining_plan, "open_mixture", lambda *args: Lengths(lengths))
+        return planned(load_job_text(JOB, "job.yaml", options).job)
 
     return make
 
@@ -124,13 +128,16 @@ def test_a_plan_is_plain_data(plan_of):
 
 
 def test_planning_needs_no_torch():
-    code = "import sys; import w2v2_ray.training.planning; print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
+    code = (
+        "import sys; import w2v2_ray.training.objectives.registry, w2v2_ray.training.objectives.pretraining.plan; "
+        "print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_a_recognisers_plan_tells_what_is_left_out_padded_and_written_with(finetune_job):
     job = finetune_job({"batch.max_samples": 15_000})
-    plan = make_plan(job)
+    plan = planned(job)
     data = plan.data
     assert data.utterances == 36
     assert data.left_out["too_long"] > 0

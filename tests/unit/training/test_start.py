@@ -13,7 +13,7 @@ from w2v2_ray.model.interop.model_folder import load_model, save_model
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.model import ModelSpec
 from w2v2_ray.spec.symbols import SPECIALS
-from w2v2_ray.training.tasks.start import initial_model, resolve
+from w2v2_ray.training.objectives.finetuning.start import initial_model, resolve
 
 ABC = (*SPECIALS, "|", "A", "B", "C")
 

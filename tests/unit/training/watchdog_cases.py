@@ -13,10 +13,10 @@ import torch
 from elastic_cases import LeavingHooks, train_poisoned
 from torch import Tensor, nn
 from trainer_cases import Hooks, train
+from w2v2_ray.training.tasks import setup
 
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
-from w2v2_ray.training.tasks import setup
-from w2v2_ray.training.tasks.pretraining import PretrainMicroBatch, PretrainTask, build_model
+from w2v2_ray.training.objectives.pretraining.task import PretrainMicroBatch, PretrainTask, build_model
 
 
 def train_without_gradient(job: dict[str, Any], first_update: int, **how: Any) -> Hooks:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import Job, TrainJob
 
 ROOT_VARIABLE = "W2V2_RAY_ROOT"
@@ -16,13 +15,7 @@ ROOT_VARIABLE = "W2V2_RAY_ROOT"
 
 def relative_paths(job: Job) -> dict[str, str]:
     """Paths of a job that would land in the temporary copy, by field. URIs and absolute paths are whole."""
-    found = {"storage_path": getattr(job, "storage_path", None)}
-    if isinstance(job, TrainJob):
-        for part in ("train", "validation"):
-            found |= {f"data.{part}[{n}].path": ref.path for n, ref in enumerate(getattr(job.data, part))}
-        found["data.cache_dir"] = job.data.cache_dir
-    if isinstance(job, FinetuneJob):
-        found["pretrained"] = job.pretrained
+    found = job.paths() if isinstance(job, TrainJob) else {"storage_path": getattr(job, "storage_path", None)}
     return {field: path for field, path in found.items() if path is not None and not _whole(path)}
 
 

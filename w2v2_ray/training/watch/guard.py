@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from w2v2_ray.engine.distributed import broadcast_object
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.places.durable import write_text
-from w2v2_ray.spec.job import PretrainJob, TrainJob
+from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.watch.interventions import Interventions
 from w2v2_ray.training.watch.watchdog import Verdict, Watchdog
+from w2v2_ray.training.watch.watched import Watched
 
 INTERVENTIONS_FILE = "interventions.json"
 
@@ -37,12 +38,14 @@ class Guard:
 
     Args:
         job: The spec.
+        watched: What its objective has that may go wrong.
         folder: The run's folder.
         event: Writes an event, on the first worker only.
     """
 
-    def __init__(self, job: TrainJob, folder: Path, event: _Event) -> None:
+    def __init__(self, job: TrainJob, watched: Watched, folder: Path, event: _Event) -> None:
         self._job = job
+        self._watched = watched
         self._path = folder / INTERVENTIONS_FILE
         self._event = event
         self._watchdog = self._new_watchdog()
@@ -50,12 +53,11 @@ class Guard:
 
     def _new_watchdog(self) -> Watchdog:
         job = self._job
-        quantizer = job.model.quantizer if isinstance(job, PretrainJob) else None
         return Watchdog(
             job.watchdog,
-            codebooks=quantizer.codebooks if quantizer else None,
-            entries=quantizer.entries if quantizer else None,
-            negatives=job.loss.negatives if isinstance(job, PretrainJob) else None,
+            codebooks=self._watched.codebooks,
+            entries=self._watched.entries,
+            negatives=self._watched.negatives,
             warmup_updates=job.optim.schedule.warmup_updates,
             updates=job.updates,
         )

@@ -23,8 +23,8 @@ from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.masking import BoolArray, sample_negatives, span_mask
 from w2v2_ray.model.pretraining import PretrainOutput
 from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.training.objectives.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
 from w2v2_ray.training.schedules import gumbel_temperature
-from w2v2_ray.training.tasks.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
 
 SUMS: tuple[str, ...] = (
     "loss_sum",

@@ -1,34 +1,26 @@
-"""Where a fine-tuning run begins: the network, the symbols and the initial weights, settled once by the driver.
-
-They are kept in the run's folder, so that a run does not change when the model it began from does, and every worker
-of every attempt begins from the same weights without reading another tool's files.
-"""
+"""Where a fine-tuning run begins: the network, the symbols and the initial weights, settled once by the driver."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer, build_vocabulary
-from w2v2_ray.errors import CheckpointError, SpecError
+from w2v2_ray.errors import SpecError
 from w2v2_ray.model.factory import build_ctc_model
 from w2v2_ray.model.interop.loaded_model import BACKBONE, LoadedModel
-from w2v2_ray.model.interop.model_folder import load_model, save_model
 from w2v2_ray.model.interop.vocabulary import read_vocabulary
-from w2v2_ray.places.durable import write_text
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.run.view import local_copy
-from w2v2_ray.spec.finetune import FinetuneJob, VocabularySpec
-from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import MaskingSpec, ModelSpec
 from w2v2_ray.spec.symbols import SPECIALS, WORD_DELIMITER
+from w2v2_ray.spec.text import VocabularySpec
 from w2v2_ray.training.model_source import load_any
-from w2v2_ray.training.tasks.data import open_data
-
-J = TypeVar("J", bound=TrainJob)
+from w2v2_ray.training.objectives.data import open_data
+from w2v2_ray.training.objectives.initial import settle
 
 _UNUSED = ("quantizer", "final_dim", "dropout_features")
 """Parts of a model's spec that a recogniser does not have."""
@@ -48,43 +40,13 @@ def resolve(job: FinetuneJob, run: RunFolder) -> FinetuneJob:
         CheckpointError: When the model cannot be read, or the run began from something else.
         SpecError: When the job contradicts the model or the vocabulary.
     """
-    request = _request(job)
-    if run.start.is_file():
-        before = json.loads(run.start.read_text())
-        changed = [name for name, value in request.items() if before.get(name) != value]
-        if changed and job.pretrained != run.place_of(run.initial):
-            raise CheckpointError(
-                f"{run.place}: this run began with another {' and '.join(changed)} (see {run.start.name}); "
-                "give the job another name, or delete the run's folder to start over"
-            )
-        model = load_model(run.initial)
-    else:
-        model = initial_model(job)
-        save_model(
-            run.initial,
-            model.spec,
-            "ctc",
-            model.state,
-            model.vocabulary,
-            final_dropout=job.regularisation.final_dropout,
-        )
-        write_text(run.vocabulary, json.dumps(list(model.vocabulary or ()), ensure_ascii=False) + "\n")
-        write_text(run.start, json.dumps(request, indent=1) + "\n")
+    model = settle(run, _request(job), job.pretrained, lambda: initial_model(job))
     changes = {
         "model": model.spec,
         "pretrained": run.place_of(run.initial),
         "vocabulary": VocabularySpec(path=run.place_of(run.vocabulary)),
     }
     return job.model_copy(update=changes)
-
-
-def at_hand(job: J, run: RunFolder) -> J:
-    """The job with what its run begins from as paths on this node, where the run is on an object store."""
-    if not isinstance(job, FinetuneJob) or run.remote is None:
-        return job
-    return job.model_copy(
-        update={"pretrained": str(run.initial), "vocabulary": VocabularySpec(path=str(run.vocabulary))}
-    )
 
 
 def initial_model(job: FinetuneJob) -> LoadedModel:

@@ -9,10 +9,11 @@ import numpy as np
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.spec.finetune import FinetuneJob
+from w2v2_ray.training.objectives.data import open_data
+from w2v2_ray.training.objectives.finetuning.selection import select_utterances
+from w2v2_ray.training.objectives.finetuning.start import initial_model
+from w2v2_ray.training.objectives.finetuning.task import build_plan
 from w2v2_ray.training.run_plan import RunPlan, assemble
-from w2v2_ray.training.tasks.data import open_data
-from w2v2_ray.training.tasks.finetuning import build_plan, select_utterances
-from w2v2_ray.training.tasks.start import initial_model
 
 
 def plan_finetuning(job: FinetuneJob) -> RunPlan:

@@ -1,0 +1,1 @@
+"""Fine-tuning with CTC: transcripts, augmentation and word errors."""

@@ -1,1 +1,0 @@
-"""What a run trains on: the micro-batches and losses of each kind of job."""
