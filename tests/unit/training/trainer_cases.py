@@ -33,11 +33,13 @@ class Hooks(NoHooks):
 
     def on_update(self, update: int, record: dict[str, Any] | None) -> None:
         self.updates.append(update)
+        if update in (self.stop_at, self.kill_at):
+            # Checkpoints are written beside the training: on a busy machine the last one may be on its way.
+            while self.saved and f"update-{self.saved[-1]:08d}" not in os.listdir(self.checkpoints):
+                time.sleep(0.005)
         if update == self.stop_at:
             raise StopError(f"update {update}")
         if update == self.kill_at:
-            while self.saved and f"update-{self.saved[-1]:08d}" not in os.listdir(self.checkpoints):
-                time.sleep(0.005)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_checkpoint(self, update: int) -> None:
