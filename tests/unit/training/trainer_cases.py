@@ -34,13 +34,21 @@ class Hooks(NoHooks):
     def on_update(self, update: int, record: dict[str, Any] | None) -> None:
         self.updates.append(update)
         if update in (self.stop_at, self.kill_at):
-            # Checkpoints are written beside the training: on a busy machine the last one may be on its way.
-            while self.saved and f"update-{self.saved[-1]:08d}" not in os.listdir(self.checkpoints):
-                time.sleep(0.005)
+            self._await_checkpoint()
         if update == self.stop_at:
             raise StopError(f"update {update}")
         if update == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _await_checkpoint(self) -> None:
+        """Checkpoints are written beside the training: on a busy machine the last one may be on its way.
+
+        Or it never comes, where a test broke the disk or a rollback passed over it.
+        """
+        for _ in range(1000):
+            if not self.saved or f"update-{self.saved[-1]:08d}" in os.listdir(self.checkpoints):
+                return
+            time.sleep(0.005)
 
     def on_checkpoint(self, update: int) -> None:
         self.saved.append(update)
