@@ -116,7 +116,7 @@ def test_light_commands_import_nothing_heavy(arguments):
 
 def test_schema_prints_json():
     result = run("schema", "--kind", "pretrain")
-    assert json.loads(result.stdout)["properties"]["preset"]["enum"] == ["base", "large", "tiny"]
+    assert json.loads(result.stdout)["properties"]["preset"]["enum"] == ["base", "large", "small", "tiny"]
     assert run("schema", "--kind", "nothing").exit_code == 2
 
 

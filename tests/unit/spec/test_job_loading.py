@@ -32,7 +32,7 @@ def test_a_file_is_loaded_by_its_path(tmp_path):
     assert loaded.warnings == ()
 
 
-@pytest.mark.parametrize("preset", ["base", "large", "tiny"])
+@pytest.mark.parametrize("preset", ["base", "large", "small", "tiny"])
 def test_a_dumped_job_loads_back_to_the_same_job(preset):
     job = load(f"kind: pretrain\npreset: {preset}\nname: x\ndata: {{train: [a, {{path: b, repeat: 3}}]}}\n")
     text = dump_job(job)
@@ -204,7 +204,7 @@ def test_zero_2_and_3_are_advised_against_where_they_would_tell_the_number_of_wo
         assert "seventh digit" in warning
 
 
-@pytest.mark.parametrize("preset", ["base", "large", "tiny"])
+@pytest.mark.parametrize("preset", ["base", "large", "small", "tiny"])
 def test_presets_give_no_advice(preset):
     assert load_job_text(GOOD + f"preset: {preset}\n", "job.yaml").warnings == ()
 
