@@ -13,9 +13,9 @@ import torch
 from elastic_cases import LeavingHooks, train_poisoned
 from torch import Tensor, nn
 from trainer_cases import Hooks, train
-from w2v2_ray.training.tasks import setup
 
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
+from w2v2_ray.training.objectives.pretraining import task as pretraining
 from w2v2_ray.training.objectives.pretraining.task import PretrainMicroBatch, PretrainTask, build_model
 
 
@@ -60,7 +60,7 @@ def _built_with(change: Callable[[Any], None]) -> Iterator[None]:
         change(model)
         return model
 
-    with patch.object(setup, "build_model", build):
+    with patch.object(pretraining, "build_model", build):
         yield
 
 
