@@ -32,12 +32,13 @@ Job = dict[str, Any]
 
 _COMMAND = [sys.executable, "-c", "from w2v2_ray.cli.app import main; main()"]
 _SEEDS = (1, 2, 3)
-_PREPARED = ("an4_train", "an4_dev", "mini_train", "mini_dev", "lj")
 _UNLABELLED = ("an4_train", "mini_train", "lj")
 _LABELS: dict[str, tuple[int | None, ...]] = {"an4": (10, 20, None), "mini": (10, 60, None)}
 """Minutes of labels; None takes all."""
 _UPDATES = {10: 600, 20: 900, 60: 1200, None: 1500}
 """Fine-tuning updates by minutes of labels: as many for every start and factor."""
+
+_CONTINUED_UPDATES = 600
 
 AUGMENTATIONS: dict[str, Job] = {
     "none": {},
@@ -157,7 +158,7 @@ def subset(corpus: str, minutes: int | None) -> str:
     return f"{corpus}_train" if minutes is None else f"{corpus}_train_{minutes}min"
 
 
-def pretrain_job(bench: Bench, name: str, seed: int, hourglass: Job | None = None, **changes: Any) -> Job:
+def pretrain_job(bench: Bench, name: str, seed: int, **changes: Any) -> Job:
     """Pre-training on everything that may be heard, texts unseen."""
     job: Job = {
         "kind": "pretrain",
@@ -172,8 +173,6 @@ def pretrain_job(bench: Bench, name: str, seed: int, hourglass: Job | None = Non
         "worker": {"cpus": 1, "gpus": 0},
         **changes,
     }
-    if hourglass is not None:
-        job["model"] = {"encoder": {"hourglass": hourglass or None}}
     return job
 
 
@@ -187,6 +186,13 @@ def finetune_job(bench: Bench, name: str, corpus: str, minutes: int | None, seed
         "storage_path": str(bench.out / "runs"),
         "data": {"train": bench.dataset(subset(corpus, minutes)), "validation": bench.dataset(f"{corpus}_dev")},
         "updates": _UPDATES[minutes],
+        "optim": {
+            "schedule": {
+                "policy": "poly",
+                "warmup_updates": _UPDATES[minutes] // 12,
+                "hold_updates": _UPDATES[minutes] // 4,
+            }
+        },
         "worker": {"cpus": 1, "gpus": 0},
     }
     return {**job, **changes}
@@ -253,11 +259,12 @@ def augmentation(bench: Bench) -> str:
 
 def pretraining(bench: Bench) -> str:
     """Random, pre-trained, and pre-trained then continued on the target: three seeds, three amounts of labels."""
-    bases = [pretrain_job(bench, f"pretrained_{seed}", seed) for seed in _SEEDS]
-    train_all(bench, bases)
+    train_all(bench, [pretrain_job(bench, f"pretrained_{seed}", seed) for seed in _SEEDS])
+    train_all(bench, [_continued_job(bench, corpus, seed) for corpus in _LABELS for seed in _SEEDS])
     starts: dict[str, Callable[[int, str], Job]] = {
         "random": lambda seed, corpus: {"model": small_model()},
         "pretrained": lambda seed, corpus: {"pretrained": str(bench.run(f"pretrained_{seed}"))},
+        "continued": lambda seed, corpus: {"pretrained": str(bench.run(f"continued_{corpus}_{seed}"))},
     }
     rows = ["| corpus | labels | start | WER, each seed | mean | sd |", "| --- | --- | --- | --- | --- | --- |"]
     for corpus, sizes in _LABELS.items():
@@ -276,6 +283,19 @@ def pretraining(bench: Bench) -> str:
                 spread = statistics.stdev(o.wer for o in own)
                 rows.append(f"| {corpus} | {labels} | {start} | {_each(own)} | {_mean(own):.1%} | {spread:.1%} |")
     return "\n".join(rows)
+
+
+def _continued_job(bench: Bench, corpus: str, seed: int) -> Job:
+    """Pre-training that goes on, on the target's audio alone."""
+    return pretrain_job(
+        bench,
+        f"continued_{corpus}_{seed}",
+        seed,
+        pretrained=str(bench.run(f"pretrained_{seed}")),
+        data={"train": bench.dataset(f"{corpus}_train"), "validation": bench.dataset(f"{corpus}_dev")},
+        updates=_CONTINUED_UPDATES,
+        optim={"lr": 5e-4, "schedule": {"policy": "poly", "warmup_updates": _CONTINUED_UPDATES // 12}},
+    )
 
 
 def hourglass(bench: Bench) -> str:
