@@ -23,7 +23,7 @@ _CHILD = """
 import json, resource, sys, time
 from pathlib import Path
 from w2v2_ray.recognition.greedy import GreedyDecoder
-from w2v2_ray.recognition.inputs import find_sources
+from w2v2_ray.data.listening.inputs import find_sources
 from w2v2_ray.recognition.recogniser import load_recogniser
 from w2v2_ray.recognition.transcription import transcribe
 recogniser = load_recogniser(Path(sys.argv[1]), best=True)

@@ -14,7 +14,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,12 @@ from torch.nn.functional import cross_entropy
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.model.backbone import Wav2Vec2Backbone
+from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.model.factory import build_backbone
 from w2v2_ray.model.interop.loaded_model import LoadedModel
-from w2v2_ray.model.layer import TransformerLayer
 from w2v2_ray.recognition.greedy import GreedyDecoder
 from w2v2_ray.recognition.recogniser import Recogniser, load_recogniser
 from w2v2_ray.training.model_source import load_any
-from w2v2_ray.training.objectives.drawing import INT16_SCALE
-from w2v2_ray.training.objectives.finetuning.task import normalise_valid
 
 _WORDS = 36
 """Words told apart: letters and digits, mostly."""
@@ -83,30 +80,6 @@ def _audio(data: Utterances) -> Iterator[NDArray[np.int16]]:
         yield data.crops(*(np.asarray([value]) for value in (index, 0, int(length))))[0]
 
 
-def layer_outputs(backbone: Wav2Vec2Backbone, waveform: Tensor) -> dict[str, NDArray[np.float32]]:
-    """Features of one utterance after the feature encoder and after every Transformer layer, at their own rates.
-
-    Shape: waveform [S] -> {name: [frames of that layer, channels]}.
-    """
-    outputs: dict[str, NDArray[np.float32]] = {}
-    handles = []
-
-    def keep(name: str, module: nn.Module) -> None:
-        def hook(_: nn.Module, inputs: object, output: Tensor) -> None:
-            outputs[name] = output[0].float().numpy()
-
-        handles.append(module.register_forward_hook(hook))
-
-    layers = [module for module in backbone.encoder.modules() if isinstance(module, TransformerLayer)]
-    for number, module in enumerate(layers, 1):
-        keep(f"layer {number}", module)
-    with torch.inference_mode():
-        normed = backbone(waveform[None]).normed_features
-    for handle in handles:
-        handle.remove()
-    return {"feature encoder": normed[0].float().numpy(), **outputs}
-
-
 def vectors(
     model: LoadedModel | None, like: LoadedModel, data: Utterances, words: Sequence[Spoken]
 ) -> dict[str, Tensor]:
@@ -120,12 +93,11 @@ def vectors(
 
     Shape: returns {layer: [words, channels]}.
     """
-    torch.manual_seed(0)
-    backbone = build_backbone(like.spec)
-    if model is not None:
-        weights = {n.removeprefix("backbone."): t for n, t in model.state.items() if n.startswith("backbone.")}
-        backbone.load_state_dict(weights)
-    backbone.eval()
+    if model is None:
+        torch.manual_seed(0)
+        weights = {f"backbone.{name}": tensor for name, tensor in build_backbone(like.spec).state_dict().items()}
+        model = replace(like, kind="backbone", state=weights, vocabulary=None)
+    extractor = Extractor(model, torch.device("cpu"))
     rows: dict[str, list[NDArray[np.float32]]] = {}
     by_utterance: dict[int, list[Spoken]] = {}
     for word in words:
@@ -133,13 +105,11 @@ def vectors(
     for index, samples in enumerate(_audio(data)):
         if index not in by_utterance:
             continue
-        waveform = torch.from_numpy(samples.astype(np.float32) * INT16_SCALE)
-        if like.spec.normalize_waveform:
-            waveform = normalise_valid(waveform[None], torch.tensor([len(samples)]), like.spec.normalize_eps)[0]
-        outputs = layer_outputs(backbone, waveform)
+        outputs = extractor.features([samples], layers=None, shortened=True)[0]
         seconds = len(samples) / SAMPLE_RATE
         for word in by_utterance[index]:
-            for name, frames in outputs.items():
+            for layer, frames in outputs.items():
+                name = f"layer {layer}" if isinstance(layer, int) else "feature encoder"
                 rate = len(frames) / seconds
                 start = min(int(word.start_s * rate), len(frames) - 1)
                 rows.setdefault(name, []).append(frames[start : max(int(word.end_s * rate), start + 1)].mean(0))

@@ -72,6 +72,31 @@ TINY_JOB: dict[str, Any] = {
 """A pre-training job of milliseconds an update; five micro-batches, so that neither 2 nor 3 workers divide them."""
 
 
+def _starts_ray(path: Path) -> bool:
+    return "pytest.mark.ray" in path.read_text(encoding="utf-8")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that two processes end at about the same time."""
+    starting = {path: _starts_ray(path) for path in {item.path for item in items}}
+    items.sort(key=lambda item: not starting[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `pytest -n 2`, one process runs every file that starts Ray, one after the other: clusters side by side would
+    count the same processors twice. The other process takes the other files meanwhile.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "with Ray" if _starts_ray(config.rootpath / file) else file
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(autouse=True)
 def leaves_no_process_group() -> Iterator[None]:
     """A process group that a test leaves behind changes what the tests after it find."""

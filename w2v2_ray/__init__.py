@@ -1,3 +1,67 @@
-"""Elastic wav2vec 2.0 training with the Hourglass Transformer on Ray and DeepSpeed."""
+"""Elastic wav2vec 2.0 training with the Hourglass Transformer on Ray and DeepSpeed.
+
+The Python interface; `docs/python.md` shows it in use. Names are loaded when they are first used: importing this
+imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from w2v2_ray.api.datasets import open_dataset as open_dataset
+    from w2v2_ray.api.datasets import prepare as prepare
+    from w2v2_ray.api.jobs import load_job as load_job
+    from w2v2_ray.api.jobs import plan as plan
+    from w2v2_ray.api.jobs import train as train
+    from w2v2_ray.api.jobs import tune as tune
+    from w2v2_ray.api.jobs import validate as validate
+    from w2v2_ray.api.models import Model as Model
+    from w2v2_ray.api.models import evaluate as evaluate
+    from w2v2_ray.api.models import load as load
+    from w2v2_ray.data.dataset import SpeechDataset as SpeechDataset
+    from w2v2_ray.data.listening.pieces import Cutting as Cutting
+    from w2v2_ray.errors import RunFailedError as RunFailedError
+    from w2v2_ray.errors import UserError as UserError
+    from w2v2_ray.errors import W2v2RayError as W2v2RayError
+    from w2v2_ray.recognition.decoding import Decoding as Decoding
+
+_HOMES = {
+    "open_dataset": "api.datasets",
+    "prepare": "api.datasets",
+    "load_job": "api.jobs",
+    "plan": "api.jobs",
+    "train": "api.jobs",
+    "tune": "api.jobs",
+    "validate": "api.jobs",
+    "Model": "api.models",
+    "evaluate": "api.models",
+    "load": "api.models",
+    "SpeechDataset": "data.dataset",
+    "Cutting": "data.listening.pieces",
+    "Decoding": "recognition.decoding",
+    "RunFailedError": "errors",
+    "UserError": "errors",
+    "W2v2RayError": "errors",
+}
+"""Where each name of the interface is defined."""
+
+__all__ = [  # noqa: PLE0604
+    "__version__",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from w2v2_ray.data.torchaudio_compat import import_torchaudio
+from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.model.interop.format_names import TargetFormat
 from w2v2_ray.model.interop.formats import export_model, import_model
 from w2v2_ray.model.interop.loaded_model import check_model
@@ -101,3 +104,29 @@ def test_a_blank_that_is_not_first_is_moved_there_with_its_output(tmp_path: Path
         ours = moved.build()(waveform).log_probs
         others = theirs(waveform).logits.log_softmax(-1)
     assert interop_table.largest(ours, torch.cat([others[..., 31:], others[..., :31]], -1)) < TOLERANCE
+
+
+@pytest.mark.parametrize("style", ["base", "large"])
+def test_features_and_codes_are_those_of_transformers(style: str, tmp_path: Path) -> None:
+    import_torchaudio()
+    import transformers
+
+    model = interop_table.random_model("pretrain", style, "small")
+    model = replace(model, spec=model.spec.model_copy(update={"normalize_eps": 1e-7}))  # as transformers scales
+    export_model(model, TargetFormat.HUGGINGFACE, tmp_path / "hf")
+    theirs = transformers.Wav2Vec2ForPreTraining.from_pretrained(tmp_path / "hf").eval()
+    processor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path / "hf")
+    samples = np.random.default_rng(0).integers(-9000, 9000, 20_000).astype(np.int16)
+    inputs = processor(samples / 32768.0, sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        outputs = theirs.wav2vec2(inputs.input_values, output_hidden_states=True)
+        logits = theirs.quantizer.weight_proj(outputs.extract_features[0])
+    extractor = Extractor(model, torch.device("cpu"))
+    found = extractor.features([samples], None)[0]
+    assert len(outputs.hidden_states) == extractor.num_layers + 1
+    # Their list ends with what the last layer gives, before the norm of a pre-norm encoder; what is used is after it.
+    for layer, state in enumerate((*outputs.hidden_states[:-1], outputs.last_hidden_state)):
+        np.testing.assert_allclose(found[layer], state[0].numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(found["features"], outputs.extract_features[0].numpy(), atol=TOLERANCE)
+    groups = theirs.config.num_codevector_groups
+    np.testing.assert_array_equal(extractor.codes([samples])[0], logits.unflatten(1, (groups, -1)).argmax(2).numpy())

@@ -22,11 +22,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "synthesis": {"errors", "places", "data"},
     "training": {"errors", "spec", "places", "data", "model", "run", "engine"},
     "recognition": {"errors", "impostors", "spec", "data", "model", "training"},
+    "extraction": {"errors", "spec", "data", "model"},
     "reporting": {"errors", "spec", "run"},
     "orchestration": {"errors", "processors", "spec", "places", "data", "run", "training"},
     "bench": {"errors", "resident_memory", "spec", "places", "data", "model", "synthesis", "engine"},
     "tune": {"errors", "processors", "spec", "places", "run", "engine", "training", "orchestration"},
 }
+MAY_IMPORT["api"] = {*MAY_IMPORT} - {"impostors", "resident_memory", "bench"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"impostors", "resident_memory"}
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}
 NOT_IN = {

@@ -61,33 +61,27 @@ def evaluate(
     """
     from functools import partial
 
+    from w2v2_ray.api import models
     from w2v2_ray.cli.output import print_json, print_notes
     from w2v2_ray.cli.progress import progress_bar
-    from w2v2_ray.errors import SpecError
-    from w2v2_ray.orchestration.share import run_on_workers
     from w2v2_ray.recognition.decoding import Decoding
-    from w2v2_ray.recognition.evaluate import Subject, evaluate_model
     from w2v2_ray.recognition.report import markdown, write_evaluation
 
-    if address is not None and workers == 1:
-        raise SpecError("--address: one worker needs no Ray; give --workers too")
-    subject = Subject(
-        model=_whole(model),
-        datasets=tuple(_whole(uri) for uri in datasets),
-        best=best,
-        average=average,
-        vocabulary=_absolute(vocabulary),
-        device=device.value,
-        decoding=Decoding(_absolute(lm), _absolute(lexicon), beam, lm_weight, word_score),
-        batch_sizes=_sizes(batch_sizes),
-    )
     with progress_bar("evaluating", "utterances") as progress:
-        evaluation = evaluate_model(
-            subject,
+        evaluation = models.evaluate(
+            model,
+            datasets,
+            best=best,
+            average=average,
+            vocabulary=vocabulary,
+            device=device.value,
+            decoding=Decoding(lm, lexicon, beam, lm_weight, word_score),
+            batch_sizes=_sizes(batch_sizes),
             limit=limit,
             workers=workers,
-            run_on_workers=partial(run_on_workers, address=address, notify=partial(typer.echo, err=True)),
+            address=address,
             progress=progress,
+            notify=partial(typer.echo, err=True),
         )
     print_notes(evaluation.notes)
     files = write_evaluation(evaluation, out) if out is not None else ()
@@ -97,15 +91,6 @@ def evaluate(
     typer.echo(markdown(evaluation) if out is None else _summary(evaluation))
     for file in files:
         typer.echo(f"  {file}")
-
-
-def _whole(place: str) -> str:
-    return place if "://" in place else str(Path(place).resolve())
-
-
-def _absolute(path: Path | None) -> Path | None:
-    """Workers may run in another folder."""
-    return path.resolve() if path is not None else None
 
 
 def _sizes(text: str) -> tuple[int, ...]:

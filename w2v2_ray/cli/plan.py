@@ -17,14 +17,12 @@ def plan(job: JobArgument, overrides: SetOption = None, as_json: JsonOption = Fa
     """Read a job's dataset index and print epochs, updates, worker shares, parameters and memory. Trains nothing."""
     from rich.console import Console
 
-    from w2v2_ray.cli.computing import computes_on
+    from w2v2_ray.api import jobs
+    from w2v2_ray.api.computing import computes_on
     from w2v2_ray.cli.output import print_json, print_warnings
-    from w2v2_ray.spec.job import TrainJob
-    from w2v2_ray.spec.loading import load_job_of
-    from w2v2_ray.training.objectives.registry import objective_of
 
-    loaded = load_job_of(TrainJob, job, overrides or (), look_at_paths=True)
-    result = objective_of(loaded.job).plan(loaded.job)
+    loaded = jobs.load_job(job, overrides or (), look_at_paths=True)
+    result = jobs.plan(loaded)
     if as_json:
         print_json(
             {
@@ -44,7 +42,7 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from w2v2_ray.cli.computing import computes_on
+    from w2v2_ray.api.computing import computes_on
     from w2v2_ray.cli.output import readable_bytes, readable_count
     from w2v2_ray.spec.symbols import visible
 

@@ -95,6 +95,7 @@ def prepare(
     """
     from functools import partial
 
+    from w2v2_ray.api.datasets import prepare as make_dataset
     from w2v2_ray.cli.ingest_table import listing_lines, table_lines
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
@@ -104,7 +105,7 @@ def prepare(
     from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.data.sources import SourceListing
     from w2v2_ray.errors import UserError
-    from w2v2_ray.orchestration.ingest import HoldOut, prepare_dataset
+    from w2v2_ray.orchestration.ingest import HoldOut
 
     if min_s >= max_s:
         raise UserError(f"--min-s {min_s:g} is not below --max-s {max_s:g}; nothing could be kept")
@@ -123,7 +124,7 @@ def prepare(
             typer.echo(line, err=True)
 
     with progress_bar("preparing", "files") as progress:
-        summary = prepare_dataset(
+        summary = make_dataset(
             source,
             out,
             source_format=source_format.value if source_format else None,

@@ -25,14 +25,13 @@ def train(
 
     from rich.console import Console
 
+    from w2v2_ray.api import jobs
     from w2v2_ray.cli.live import show_training
     from w2v2_ray.cli.output import print_warnings
-    from w2v2_ray.orchestration.launch import launch, run_folder
-    from w2v2_ray.spec.job import TrainJob
-    from w2v2_ray.spec.loading import load_job_of
+    from w2v2_ray.orchestration.launch import run_folder
 
-    loaded = load_job_of(TrainJob, job, overrides or [])
+    loaded = jobs.load_job(job, overrides or ())
     print_warnings(loaded.warnings)
     with show_training(loaded.job, run_folder(loaded.job), Console(stderr=True)):
-        summary = launch(loaded.job, resume=resume, address=address, notify=partial(typer.echo, err=True))
+        summary = jobs.train(loaded, resume=resume, address=address, notify=partial(typer.echo, err=True))
     typer.echo(f"run finished: {summary.place} ({summary.updates} updates)")

@@ -22,7 +22,8 @@ from w2v2_ray.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from w2v2_ray.recognition.transcription import Failure, Transcript
+    from w2v2_ray.data.listening.pieces import Failure
+    from w2v2_ray.recognition.transcription import Transcript
 
 
 class FormatChoice(StrEnum):
@@ -76,11 +77,11 @@ def transcribe(
     """
     from w2v2_ray.cli.output import print_notes
     from w2v2_ray.cli.progress import progress_bar
+    from w2v2_ray.data.listening.inputs import find_sources
+    from w2v2_ray.data.listening.pieces import Cutting, Failure
     from w2v2_ray.errors import AudioError, SpecError
     from w2v2_ray.recognition.decoding import Decoding
-    from w2v2_ray.recognition.inputs import find_sources
     from w2v2_ray.recognition.recogniser import load_recogniser
-    from w2v2_ray.recognition.transcription import Failure
     from w2v2_ray.recognition.transcription import transcribe as run
 
     if overlap_s > window_s / 2:
@@ -103,7 +104,7 @@ def transcribe(
     notes: list[str] = []
     writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
     with progress_bar("transcribing", "files") as progress:
-        results = run(sources, recogniser, decoder, batch_size=batch_size, window_s=window_s, overlap_s=overlap_s)
+        results = run(sources, recogniser, decoder, Cutting(batch_size, window_s, overlap_s))
         for done, result in enumerate(results, 1):
             if isinstance(result, Failure):
                 failures.append(result)

@@ -33,22 +33,25 @@ def tune(
     """Measure the configurations of a sweep and report; the same command resumes a sweep that was stopped or killed."""
     from functools import partial
 
+    from w2v2_ray.api import jobs
     from w2v2_ray.cli.output import print_warnings
-    from w2v2_ray.spec.sweep_loading import load_sweep
     from w2v2_ray.tune.points import expand
-    from w2v2_ray.tune.report import write_report
-    from w2v2_ray.tune.runner import run_sweep, sweep_folder
 
-    loaded = load_sweep(sweep, overrides or ())
+    loaded = jobs.load_sweep(sweep, overrides or ())
     print_warnings(loaded.warnings)
     if not report_only:
-        points = expand(loaded)
-        show_points(points)
+        show_points(expand(loaded))
         if dry_run:
             return
-        say = partial(typer.echo, err=True)
-        run_sweep(loaded, address=address, dashboard=dashboard, notify=say, on_trial=_show_trial)
-    _show_report(write_report(loaded.sweep, sweep_folder(loaded)))
+    report = jobs.tune(
+        loaded,
+        address=address,
+        dashboard=dashboard,
+        measure=not report_only,
+        notify=partial(typer.echo, err=True),
+        on_trial=_show_trial,
+    )
+    _show_report(report)
 
 
 def show_points(points: Points) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,9 +9,10 @@ import typer
 from w2v2_ray.cli.options import JobArgument, JsonOption, SetOption
 
 if TYPE_CHECKING:
-    from w2v2_ray.spec.diagnostics import Diagnostic
-    from w2v2_ray.spec.job import TrainJob
-    from w2v2_ray.spec.loading import LoadedJob
+    from w2v2_ray.api.jobs import Validation
+
+_ONLY_SHOWN = ("of", "base", "baseline", "proposed")
+"""Facts of a search that its JSON leaves out."""
 
 
 def validate(
@@ -35,20 +34,15 @@ def validate(
 
     Exit 0 valid, 2 not.
     """
+    from dataclasses import asdict
+
+    from w2v2_ray.api import jobs
     from w2v2_ray.cli.output import print_json, print_warnings
     from w2v2_ray.errors import UserError
     from w2v2_ray.spec.diagnostics import InvalidJobError
-    from w2v2_ray.spec.job import TrainJob
-    from w2v2_ray.spec.loading import load_job, of_kind
-    from w2v2_ray.spec.paths import unseen_uris
 
     try:
-        read = load_job(job, overrides or (), look_at_paths=look_at_paths)
-        if read.job.kind in ("sweep", "space"):
-            _validate_search(read.job.kind, job, overrides or (), as_json)
-            return
-        loaded = of_kind(read, TrainJob)
-        datasets = _open_datasets(loaded) if check_data else []
+        found = jobs.validate(job, overrides or (), open_datasets=check_data, look_at_paths=look_at_paths)
     except UserError as error:
         if not as_json:
             raise
@@ -56,98 +50,41 @@ def validate(
         mistakes = [diagnostic.as_dict() for diagnostic in diagnostics] or [{"message": error.message}]
         print_json({"valid": False, "errors": mistakes, "warnings": []})
         raise typer.Exit(error.exit_code) from None
-    if as_json:
-        warnings = [warning.as_dict() for warning in loaded.warnings]
-        print_json({"valid": True, "errors": [], "warnings": warnings, "datasets": datasets, **_facts(loaded)})
+    if not as_json:
+        print_warnings(found.warnings)
+        typer.echo("\n".join([f"{job}: valid", *_lines(found)]))
         return
-    print_warnings(loaded.warnings)
-    facts = _facts(loaded)
-    uris = unseen_uris(loaded.tree)
-    typer.echo(
-        f"{job}: valid\n"
-        f"  {facts['kind']} job {facts['name']}, {facts['updates']:,} updates on "
-        f"{facts['min_workers']} to {facts['max_workers']} workers\n"
-        f"  {_parameters(facts)}; an update is {facts['sub_batches_per_update']} sub-batches, "
-        f"at most {facts['audio_s_per_update']:,.0f} s of audio\n"
-        f"  computes on: {facts['computes_on']}"
-    )
-    if uris:
-        typer.echo(f"  not looked at: {', '.join(uris)}")
-    for entry in datasets:
-        typer.echo(f"  {entry['path']}: {entry['utterances']:,} utterances, {entry['hours']:.2f} h")
+    warnings = [warning.as_dict() for warning in found.warnings]
+    facts = {name: value for name, value in found.facts.items() if name not in _ONLY_SHOWN}
+    datasets = {} if found.is_search else {"datasets": [asdict(dataset) for dataset in found.datasets]}
+    print_json({"valid": True, "errors": [], "warnings": warnings, **datasets, **facts})
 
 
-def _validate_search(kind: str, path: Path, overrides: Sequence[str], as_json: bool) -> None:
-    """Check a sweep with all its points, or a search space."""
-    from w2v2_ray.cli.output import print_json, print_warnings
-    from w2v2_ray.spec.sweep_loading import load_space, load_sweep
-    from w2v2_ray.tune.points import expand
-
-    warnings: Sequence[Diagnostic] = ()
-    if kind == "space":
-        space = load_space(path, overrides).job
-        facts: dict[str, Any] = {"kind": kind, "name": space.name, "parameters": list(space.parameters)}
-        lines = [f"  a space of {space.of} jobs over {', '.join(space.parameters)}"]
-    else:
-        loaded = load_sweep(path, overrides)
-        points, warnings = expand(loaded), loaded.warnings
-        sweep = loaded.sweep
-        labels = [point.label for point in points.points]
-        rejected = [{"label": entry.label, "reason": entry.reason} for entry in points.rejected]
-        facts = {"kind": kind, "name": sweep.name, "mode": sweep.mode, "points": labels, "rejected": rejected}
-        searched = f", and {sweep.search.samples} that optuna proposes" if sweep.search.method == "optuna" else ""
-        lines = [
-            f"  sweep {sweep.name} over {loaded.base.source}, mode {sweep.mode}",
-            f"  {len(labels)} points{searched}, compared with {points.baseline.label}; {len(rejected)} left out, since "
-            "the job schema refuses them (see `w2v2-ray tune --dry-run`)",
+def _lines(found: Validation) -> list[str]:
+    """What is valid, for people."""
+    facts = found.facts
+    if found.kind == "space":
+        return [f"  a space of {facts['of']} jobs over {', '.join(facts['parameters'])}"]
+    if found.kind == "sweep":
+        searched = f", and {facts['proposed']} that optuna proposes" if facts["proposed"] else ""
+        return [
+            f"  sweep {facts['name']} over {facts['base']}, mode {facts['mode']}",
+            f"  {len(facts['points'])} points{searched}, compared with {facts['baseline']}; {len(facts['rejected'])} "
+            "left out, since the job schema refuses them (see `w2v2-ray tune --dry-run`)",
         ]
-    if as_json:
-        print_json({"valid": True, "errors": [], "warnings": [entry.as_dict() for entry in warnings], **facts})
-        return
-    print_warnings(warnings)
-    typer.echo("\n".join([f"{path}: valid", *lines]))
+    lines = [
+        f"  {facts['kind']} job {facts['name']}, {facts['updates']:,} updates on "
+        f"{facts['min_workers']} to {facts['max_workers']} workers",
+        f"  {_parameters(facts)}; an update is {facts['sub_batches_per_update']} sub-batches, "
+        f"at most {facts['audio_s_per_update']:,.0f} s of audio",
+        f"  computes on: {facts['computes_on']}",
+    ]
+    if found.not_looked_at:
+        lines.append(f"  not looked at: {', '.join(found.not_looked_at)}")
+    return lines + [f"  {entry.path}: {entry.utterances:,} utterances, {entry.hours:.2f} h" for entry in found.datasets]
 
 
 def _parameters(facts: dict[str, Any]) -> str:
     if facts["parameters"] is None:
         return f"the network of {facts['pretrained']}"
     return f"{facts['parameters']:,} parameters"
-
-
-def _facts(loaded: LoadedJob[TrainJob]) -> dict[str, Any]:
-    from w2v2_ray.cli.computing import computes_on
-    from w2v2_ray.spec.parameter_count import count_parameters
-
-    job = loaded.job
-    return {
-        "kind": job.kind,
-        "name": job.name,
-        "updates": job.updates,
-        "min_workers": job.elastic.min_workers,
-        "max_workers": job.elastic.max_workers,
-        "parameters": sum(count_parameters(job.model).values()) if job.model is not None else None,
-        "pretrained": getattr(job, "pretrained", None),
-        "sub_batches_per_update": job.batch.sub_batches_per_update,
-        "audio_s_per_update": job.audio_s_per_update,
-        "computes_on": computes_on(job),
-    }
-
-
-def _open_datasets(loaded: LoadedJob[TrainJob]) -> list[dict[str, Any]]:
-    """Open every dataset of the job; what is wrong with any of them is reported together."""
-    from w2v2_ray.data.dataset import SpeechDataset
-    from w2v2_ray.errors import DatasetError, UserError
-
-    data = loaded.job.data
-    found: list[dict[str, Any]] = []
-    wrong: list[str] = []
-    for ref in dict.fromkeys((*data.train, *data.validation)):
-        try:
-            dataset = SpeechDataset.open(ref.path, "sizes", data.cache_dir, data.cache_bytes)
-        except UserError as error:
-            wrong.append(error.message)
-        else:
-            found.append({"path": ref.path, "utterances": len(dataset), "hours": dataset.hours})
-    if wrong:
-        raise DatasetError("\n".join(wrong))
-    return found

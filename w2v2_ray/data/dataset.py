@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -79,9 +81,34 @@ class Utterances(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of a dataset.
+
+    Attributes:
+        id: Unique name within the dataset.
+        samples: 16 kHz mono int16 [S]; read-only, and for pcm16 a view of the file.
+        transcript: What was said, where known.
+        speaker: Who said it, where known.
+        source: The file it came from, relative to the ingest source.
+    """
+
+    id: str
+    samples: Samples
+    transcript: str | None
+    speaker: str | None
+    source: str
+
+    @property
+    def duration_s(self) -> float:
+        """Its length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
 class SpeechDataset:
     """A dataset made by `w2v2-ray prepare`; open it with `SpeechDataset.open`.
 
+    `dataset[3]` and going through it give each `Utterance` whole; the methods give one thing about one at a time.
     Shards are mapped when first read. Usable from several threads; picklable: the copy opens the files itself, and
     checks that they are still the same dataset.
 
@@ -154,6 +181,26 @@ class SpeechDataset:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return (self[number] for number in range(len(self)))
+
+    @overload
+    def __getitem__(self, place: int) -> Utterance: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Utterance]: ...
+    def __getitem__(self, place: int | slice) -> Utterance | list[Utterance]:
+        """One utterance by its number, or several; audio is read when they are asked for."""
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        number = place + len(self) if place < 0 else place
+        return Utterance(
+            self.utterance_id(number),
+            self.audio(number),
+            self.transcript(number),
+            self.speaker(number),
+            self.source(number),
+        )
 
     def audio(self, index: int) -> Samples:
         """All samples of an utterance; read-only, and for pcm16 a view of the file.

@@ -98,7 +98,7 @@ class GumbelQuantizer(nn.Module):
 
         Shape: x [n, C].
         """
-        logits = self.logits_proj(x).float().unflatten(1, (self.num_codebooks, self.num_entries))
+        logits = self._logits(x)
         likeliest = logits.argmax(2)
         if self.training:
             noise = -torch.empty_like(logits).exponential_().log()
@@ -114,9 +114,21 @@ class GumbelQuantizer(nn.Module):
         return QuantizerOutput(
             vectors=picked.flatten(1),
             code_ids=self._code_ids(indices),
-            prob_perplexity=torch.stack([_perplexity(part.softmax(2).mean(0)) for part in logits.split(splits)]),
-            code_perplexity=torch.stack([_perplexity(self._shares(part)) for part in likeliest.split(splits)]),
+            prob_perplexity=torch.stack([_perplexity(part.softmax(2).mean(0)) for part in torch.split(logits, splits)]),
+            code_perplexity=torch.stack([_perplexity(self._shares(part)) for part in torch.split(likeliest, splits)]),
         )
+
+    def entries(self, x: Tensor) -> Tensor:
+        """Return the likeliest entry of each codebook, which evaluation picks.
+
+        Shape: x [n, C] -> [n, G].
+        """
+        return self._logits(x).argmax(2)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Shape: [n, C] -> [n, G, V], fp32."""
+        logits: Tensor = self.logits_proj(x)
+        return logits.float().view(-1, self.num_codebooks, self.num_entries)
 
     def _code_ids(self, indices: Tensor) -> Tensor:
         """Shape: [n, G] -> [n]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from w2v2_ray.errors import SpecError
@@ -50,6 +50,11 @@ class Decoding:
             lm_weight=self.lm_weight,
             word_score=self.word_score,
         )
+
+    def with_absolute_paths(self) -> Decoding:
+        """The same for a process in another folder."""
+        lm, lexicon = (path.resolve() if path is not None else None for path in (self.lm, self.lexicon))
+        return replace(self, lm=lm, lexicon=lexicon)
 
     def __str__(self) -> str:
         if self.lm is None:

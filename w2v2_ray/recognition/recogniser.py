@@ -15,14 +15,13 @@ from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.ctc import CtcOutput, Wav2Vec2CtcModel
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.waveforms import padded_batch
 from w2v2_ray.recognition.hypothesis import FloatArray
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job
 from w2v2_ray.spec.symbols import SPECIALS
 from w2v2_ray.spec.text import TextSpec
 from w2v2_ray.training.model_source import load_any, run_of
-from w2v2_ray.training.objectives.drawing import INT16_SCALE
-from w2v2_ray.training.objectives.finetuning.task import normalise_valid
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -80,14 +79,8 @@ class Recogniser:
         results: list[FloatArray] = [np.zeros((0, len(self.vocabulary)), dtype=np.float32) for _ in waveforms]
         if not heard:
             return results
-        lengths = torch.tensor([len(waveforms[index]) for index in heard])
-        padded = np.zeros((len(heard), int(lengths.max())), dtype=np.int16)
-        for row, index in enumerate(heard):
-            padded[row, : len(waveforms[index])] = waveforms[index]
-        lengths = lengths.to(self._device)
-        x = torch.from_numpy(padded).to(self._device).float().mul_(INT16_SCALE)
-        if self.spec.normalize_waveform:
-            x = normalise_valid(x, lengths, self.spec.normalize_eps)
+        eps = self.spec.normalize_eps if self.spec.normalize_waveform else None
+        x, lengths = padded_batch([waveforms[index] for index in heard], self._device, eps)
         with torch.inference_mode():
             output: CtcOutput = self._network(x, lengths)
         log_probs = output.log_probs.cpu().numpy()
@@ -116,11 +109,34 @@ def load_recogniser(
     Raises:
         UserError: When there is none, or it is damaged.
     """
-    if device == "cuda" and not torch.cuda.is_available():
+    where = device_of(device)
+    return recogniser_of(load_any(source, best=best, average=average, vocabulary=vocabulary), source, where)
+
+
+def recogniser_of(model: LoadedModel, source: str | Path, device: torch.device) -> Recogniser:
+    """Make a recogniser of a model that was loaded.
+
+    Args:
+        model: What was loaded.
+        source: From where; of a run, its transcripts are written as its spec says.
+        device: Where to compute.
+
+    Raises:
+        CheckpointError: When the model is none, or its vocabulary is not known.
+    """
+    return Recogniser(model, _text_spec(source, model), device)
+
+
+def device_of(device: Device) -> torch.device:
+    """Where to compute; `auto` takes a GPU when there is one.
+
+    Raises:
+        SpecError: When a GPU is wanted and none is there.
+    """
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
         raise SpecError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
-    model = load_any(source, best=best, average=average, vocabulary=vocabulary)
-    where = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    return Recogniser(model, _text_spec(source, model), torch.device(where))
+    return torch.device("cuda" if there and device != "cpu" else "cpu")
 
 
 def _text_spec(source: str | Path, model: LoadedModel) -> TextSpec:

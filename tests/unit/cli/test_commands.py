@@ -222,7 +222,7 @@ def test_what_a_command_raises_becomes_an_exit_code_and_a_message(monkeypatch, e
     def fail(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("w2v2_ray.spec.loading.load_job", fail)
+    monkeypatch.setattr("w2v2_ray.api.jobs.validate", fail)
     result = run("validate", BASE, "--no-paths")
     assert (result.exit_code, result.stderr) == (code, message)
 
@@ -231,7 +231,7 @@ def test_an_unforeseen_error_is_a_traceback(monkeypatch):
     def fail(*_args, **_kwargs):
         raise ZeroDivisionError("bug")
 
-    monkeypatch.setattr("w2v2_ray.spec.loading.load_job", fail)
+    monkeypatch.setattr("w2v2_ray.api.jobs.validate", fail)
     result = run("validate", BASE, "--no-paths")
     assert result.exit_code == 1
     assert isinstance(result.exception, ZeroDivisionError)

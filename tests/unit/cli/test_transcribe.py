@@ -132,7 +132,7 @@ def test_what_is_not_there_is_said(model, audio, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     for arguments, message in (
-        ((model, tmp_path / "none.wav"), "there is no such file or folder to transcribe"),
+        ((model, tmp_path / "none.wav"), "there is no such file or folder"),
         ((model, empty), "no audio found"),
         ((tmp_path / "model", audio), "model"),
         ((model, audio, "--window-s", "4", "--overlap-s", "3"), "use 2 or less"),

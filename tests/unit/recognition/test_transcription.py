@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from w2v2_ray.data.listening.inputs import Source
+from w2v2_ray.data.listening.pieces import Cutting, Failure
 from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import AudioError, DatasetError
 from w2v2_ray.recognition.greedy import GreedyDecoder
-from w2v2_ray.recognition.transcription import Failure, Source, Transcript, transcribe
+from w2v2_ray.recognition.transcription import Transcript, transcribe
 from w2v2_ray.spec.model import FeatureEncoderSpec
 
 VOCABULARY = ("<s>", "<pad>", "</s>", "<unk>", "|", *"ABCDEFGHIJ")
@@ -79,7 +81,7 @@ def source(name: str, audio: Said) -> Source:
 
 
 def run(sources, ear, **options):
-    return list(transcribe(sources, ear, GreedyDecoder(VOCABULARY), **options))
+    return list(transcribe(sources, ear, GreedyDecoder(VOCABULARY), Cutting(**options)))
 
 
 @pytest.mark.parametrize("window_s", [4.0, 7.3, 30.0])

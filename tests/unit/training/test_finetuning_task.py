@@ -14,6 +14,7 @@ from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.model.ctc import CtcOutput, consistency_loss
+from w2v2_ray.model.waveforms import normalise_valid
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.symbols import SPECIALS
 from w2v2_ray.spec.text import TextSpec
@@ -26,7 +27,6 @@ from w2v2_ray.training.objectives.finetuning.task import (
     FinetuneTask,
     best_paths,
     build_plan,
-    normalise_valid,
 )
 
 CPU = torch.device("cpu")

@@ -13,9 +13,6 @@ from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.spec.model import EncoderSpec
 
-INT16_SCALE = 1.0 / 32768.0
-"""Turns int16 samples into floats in [-1, 1)."""
-
 
 def layer_keep(streams: RandomStreams, encoder: EncoderSpec, index: int) -> tuple[bool, ...] | None:
     """Which Transformer layers micro-batch `index` runs (LayerDrop); None runs all."""

@@ -23,10 +23,11 @@ from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.model.ctc import CtcOutput, collapse, consistency_loss, ctc_loss
 from w2v2_ray.model.masking import channel_mask, span_mask
+from w2v2_ray.model.waveforms import INT16_SCALE, normalise_valid
 from w2v2_ray.spec.augmentation import AugmentationSpec
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import ModelSpec
-from w2v2_ray.training.objectives.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
+from w2v2_ray.training.objectives.drawing import filled, layer_keep, pinned, used_utterances
 from w2v2_ray.training.objectives.finetuning.selection import Selection
 
 _MIN_SPANS = 2  # reference: compute_mask_indices(min_masks=2) for time, 0 for channels
@@ -295,16 +296,3 @@ def best_paths(output: CtcOutput) -> list[list[int]]:
     return [
         [symbol for symbol, _, _ in collapse(row[:length].tolist())] for row, length in zip(best, lengths, strict=True)
     ]
-
-
-def normalise_valid(waveform: Tensor, lengths: Tensor, eps: float) -> Tensor:
-    """Scale each row's valid samples to zero mean and unit variance, padding to zero (reference `normalize`).
-
-    Shape: waveform [B, S], lengths [B] -> [B, S].
-    """
-    valid = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
-    count = lengths[:, None].to(waveform.dtype)
-    mean = (waveform * valid).sum(1, keepdim=True) / count
-    centred = (waveform - mean) * valid
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred / torch.sqrt(variance + eps)

@@ -22,8 +22,9 @@ from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.masking import BoolArray, sample_negatives, span_mask
 from w2v2_ray.model.pretraining import PretrainOutput
+from w2v2_ray.model.waveforms import INT16_SCALE
 from w2v2_ray.spec.job import PretrainJob
-from w2v2_ray.training.objectives.drawing import INT16_SCALE, filled, layer_keep, pinned, used_utterances
+from w2v2_ray.training.objectives.drawing import filled, layer_keep, pinned, used_utterances
 from w2v2_ray.training.schedules import gumbel_temperature
 
 SUMS: tuple[str, ...] = (

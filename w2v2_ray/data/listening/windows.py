@@ -30,7 +30,13 @@ class Window:
 
 
 def plan_windows(
-    num_samples: int, window_samples: int, overlap_samples: int, stride: int, num_frames: Callable[[int], int]
+    num_samples: int,
+    window_samples: int,
+    overlap_samples: int,
+    stride: int,
+    num_frames: Callable[[int], int],
+    *,
+    grid: int = 1,
 ) -> list[Window]:
     """Cut audio into windows whose kept frames are all its frames, each once.
 
@@ -40,22 +46,25 @@ def plan_windows(
         overlap_samples: What neighbours share; below half a window.
         stride: Samples from one frame to the next.
         num_frames: Frames of so many samples.
+        grid: Windows begin at multiples of so many frames: of an Hourglass's factor, frames are then shortened with the
+            same neighbours in every window.
 
     Raises:
         ValueError: When the overlap leaves no step.
     """
-    window, overlap = window_samples // stride * stride, overlap_samples // stride * stride
+    step = stride * grid
+    window, overlap = window_samples // step * step, overlap_samples // step * step
     if not 0 < overlap <= window // 2:
         raise ValueError(f"overlap of {overlap_samples} samples in windows of {window_samples}")
     if num_samples <= window:
         return [Window(0, num_samples, 0, num_frames(num_samples))]
     starts = list(range(0, num_samples - window, window - overlap))
     # The last window is as long as the others, so that a remainder of a second is not heard alone.
-    starts.append(-(-(num_samples - window) // stride) * stride)
+    starts.append(-(-(num_samples - window) // step) * step)
     cuts = [
         0,
         # Neighbours share [later, earlier + window); they part in its middle.
-        *((later + earlier + window) // (2 * stride) for earlier, later in itertools.pairwise(starts)),
+        *((later + earlier + window) // (2 * step) * grid for earlier, later in itertools.pairwise(starts)),
     ]
     cuts.append(num_frames(num_samples))
     return [

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from w2v2_ray.cli.computing import computes_on
+from w2v2_ray.api.computing import computes_on
 
 
 @pytest.mark.parametrize(

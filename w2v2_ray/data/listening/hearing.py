@@ -1,4 +1,4 @@
-"""Whether what a recogniser was given can be heard at all."""
+"""Whether what a model was given can be heard at all."""
 
 from __future__ import annotations
 

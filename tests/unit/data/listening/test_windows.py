@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2v2_ray.recognition.windows import plan_windows
+from w2v2_ray.data.listening.windows import plan_windows
 from w2v2_ray.spec.model import FeatureEncoderSpec
 
 ENCODER = FeatureEncoderSpec()

@@ -1,0 +1,1 @@
+"""Features and codes: what a model knows of speech, for other programs."""
