@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from w2v2_ray.api.datasets import open_dataset as open_dataset
     from w2v2_ray.api.datasets import prepare as prepare
+    from w2v2_ray.api.extraction import FitUnits as FitUnits
+    from w2v2_ray.api.extraction import extract as extract
     from w2v2_ray.api.jobs import load_job as load_job
     from w2v2_ray.api.jobs import plan as plan
     from w2v2_ray.api.jobs import train as train
@@ -27,11 +29,15 @@ if TYPE_CHECKING:
     from w2v2_ray.errors import RunFailedError as RunFailedError
     from w2v2_ray.errors import UserError as UserError
     from w2v2_ray.errors import W2v2RayError as W2v2RayError
+    from w2v2_ray.extraction.reading import open_extraction as open_extraction
+    from w2v2_ray.extraction.settings import ExtractSettings as ExtractSettings
     from w2v2_ray.recognition.decoding import Decoding as Decoding
 
 _HOMES = {
     "open_dataset": "api.datasets",
     "prepare": "api.datasets",
+    "extract": "api.extraction",
+    "FitUnits": "api.extraction",
     "load_job": "api.jobs",
     "plan": "api.jobs",
     "train": "api.jobs",
@@ -42,6 +48,8 @@ _HOMES = {
     "load": "api.models",
     "SpeechDataset": "data.dataset",
     "Cutting": "data.listening.pieces",
+    "open_extraction": "extraction.reading",
+    "ExtractSettings": "extraction.settings",
     "Decoding": "recognition.decoding",
     "RunFailedError": "errors",
     "UserError": "errors",

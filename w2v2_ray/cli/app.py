@@ -17,6 +17,7 @@ from w2v2_ray.cli import (
     demo,
     evaluate,
     export,
+    extract,
     import_command,
     inspect,
     jobs,
@@ -94,6 +95,7 @@ app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
+app.command("extract")(extract.extract)
 app.command("import")(import_command.import_command)
 app.command("export")(export.export)
 app.command("submit")(submit.submit)

@@ -18,7 +18,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page: curves, workers and failures over time, throughput, memory, cost."""
-    from w2v2_ray.model.interop.files import new_file
+    from w2v2_ray.places.new_files import new_file
     from w2v2_ray.reporting.run_page import render_page
     from w2v2_ray.reporting.run_summary import read_run
     from w2v2_ray.run.view import look_at_run

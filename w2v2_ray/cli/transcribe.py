@@ -133,7 +133,7 @@ class _Writer:
 
     def write(self, transcript: Transcript) -> None:
         """Write one, or keep it for the file of all."""
-        from w2v2_ray.model.interop.files import new_file
+        from w2v2_ray.places.new_files import new_file
         from w2v2_ray.recognition.transcript_formats import render
 
         text = render(transcript, self._wanted.value, self._detail.value)
@@ -150,7 +150,7 @@ class _Writer:
 
     def close(self) -> None:
         """Write the file of all, whole or not at all: an earlier one stays when nothing could be transcribed."""
-        from w2v2_ray.model.interop.files import new_file
+        from w2v2_ray.places.new_files import new_file
 
         if self._file is not None and self._folder is None and self._texts:
             with new_file(self._file) as temporary:

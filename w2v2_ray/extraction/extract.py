@@ -87,10 +87,18 @@ class Codes:
 
     def runs(self) -> list[tuple[int, float, float]]:
         """Equal neighbours as one: (id, start, end), in seconds."""
-        ids = self.ids
-        starts = [frame for frame in range(len(ids)) if frame == 0 or ids[frame] != ids[frame - 1]]
-        ends = [*starts[1:], len(ids)]
-        return [(int(ids[a]), a * self.frame_s, b * self.frame_s) for a, b in zip(starts, ends, strict=bool(len(ids)))]
+        return runs_of(self.ids, self.frame_s)
+
+
+def runs_of(ids: NDArray[np.int64], frame_s: float) -> list[tuple[int, float, float]]:
+    """Merge equal neighbours: (id, start, end), in seconds.
+
+    Shape: ids [T].
+    """
+    starts = [frame for frame in range(len(ids)) if frame == 0 or ids[frame] != ids[frame - 1]]
+    ends = [*starts[1:], len(ids)]
+    pairs = zip(starts, ends, strict=True) if len(ids) else ()
+    return [(int(ids[start]), start * frame_s, end * frame_s) for start, end in pairs]
 
 
 def extract_features(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.model.interop.files import new_file
+from w2v2_ray.places.new_files import new_file
 from w2v2_ray.recognition.measuring import PERCENTILES, Timing
 from w2v2_ray.recognition.scoring import Errors, Scores
 from w2v2_ray.spec.symbols import visible

@@ -14,10 +14,10 @@ from w2v2_ray.model.interop import vocabulary
 from w2v2_ray.model.interop.architecture import count_codebooks, infer_spec
 from w2v2_ray.model.interop.fairseq_names import from_fairseq, to_fairseq
 from w2v2_ray.model.interop.fairseq_options import hints_from, loss_from, options_of, read_options
-from w2v2_ray.model.interop.files import new_file
 from w2v2_ray.model.interop.loaded_model import MASK_EMBEDDING, LoadedModel, check_model, kind_of
 from w2v2_ray.model.interop.safe_pickle import Inert, load_pickled
 from w2v2_ray.model.interop.weights_file import as_state_dict
+from w2v2_ray.places.new_files import new_file
 
 _PROJECTION = "backbone.input_proj"
 _UNUSED = ("_ema", "num_updates")

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from w2v2_ray.errors import CheckpointError, MissingExtraError
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.hourglass import HourglassStack, LinearShorten, LinearUpsample
-from w2v2_ray.model.interop.files import new_file
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.places.new_files import new_file
 
 INPUTS = ("waveform", "lengths")
 OUTPUTS = ("log_probs", "frame_lengths")

@@ -12,7 +12,6 @@ from torch import Tensor
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop import vocabulary
 from w2v2_ray.model.interop.architecture import count_codebooks, infer_spec
-from w2v2_ray.model.interop.files import new_folder
 from w2v2_ray.model.interop.huggingface_config import (
     blank_of,
     config_of,
@@ -27,6 +26,7 @@ from w2v2_ray.model.interop.loaded_model import HEAD_WEIGHT, MASK_EMBEDDING, Loa
 from w2v2_ray.model.interop.module_names import HUGGINGFACE, from_modules, to_modules
 from w2v2_ray.model.interop.safe_pickle import load_pickled
 from w2v2_ray.model.interop.weights_file import as_state_dict, read_safetensors, write_safetensors
+from w2v2_ray.places.new_files import new_folder
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.interop import vocabulary
-from w2v2_ray.model.interop.files import new_folder
 from w2v2_ray.model.interop.loaded_model import LoadedModel, ModelKind, check_model
 from w2v2_ray.model.interop.weights_file import read_safetensors, write_safetensors
+from w2v2_ray.places.new_files import new_folder
 from w2v2_ray.spec.base import DropProbability, Spec
 from w2v2_ray.spec.document import parse_yaml
 from w2v2_ray.spec.loading import dump_yaml

@@ -11,10 +11,10 @@ import torch
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop import vocabulary
 from w2v2_ray.model.interop.architecture import Hints, infer_spec
-from w2v2_ray.model.interop.files import new_file
 from w2v2_ray.model.interop.loaded_model import MASK_EMBEDDING, LoadedModel, check_model, kind_of
 from w2v2_ray.model.interop.module_names import TORCHAUDIO, from_modules, to_modules
 from w2v2_ray.model.interop.weights_file import as_state_dict, read_state_dict
+from w2v2_ray.places.new_files import new_file
 
 _ARGUMENTS = {
     "extractor_mode": "feature_encoder.norm",
