@@ -21,6 +21,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The documentation as a site in build/site.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bad_inputs.py
 	$(BIN)/python benchmarks/bad_data.py
