@@ -10,7 +10,13 @@ from mkdocs.structure.files import File, Files
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "benchmarks/LEARNING.md", "benchmarks/PRETRAINING.md", "benchmarks/RESULTS.md")
+OUTSIDE = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "benchmarks/LEARNING.md",
+    "benchmarks/PRETRAINING.md",
+    "benchmarks/RESULTS.md",
+)
 
 
 def uri_of(path: str) -> str | None:

@@ -120,7 +120,7 @@ class Wav2Vec2PretrainModel(nn.Module):
         _check_sub_batches(waveform.shape[0], sub_batch_sizes, negatives)
         shapes = [(b, negative.shape[1]) for b, negative in zip(sub_batch_sizes, negatives, strict=True)]
         out: BackboneOutput = self.backbone(waveform, time_mask=masks, layer_keep=layer_keep)
-        where = _masked_positions(masks, shapes)
+        where = masked_positions(masks, shapes)
         context = self.context_proj(out.context.flatten(0, 1).index_select(0, where))
         features = out.normed_features.flatten(0, 1).index_select(0, where)
         features = dropout(features, self.dropout_features, self.training)
@@ -196,7 +196,7 @@ def _check_sub_batches(batch: int, sub_batch_sizes: Sequence[int], negatives: Se
             raise ValueError(f"negatives of sub-batch {index} have {negative.shape[0]} rows, the sub-batch {size}")
 
 
-def _masked_positions(masks: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+def masked_positions(masks: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
     """Return the positions of masked frames among all B·T, in the order sub-batch, utterance, time.
 
     The counts are known from `shapes` (rows, masked frames a row), so unlike boolean indexing this does not wait for

@@ -118,6 +118,11 @@ class TrainJob(Job):
         return self.model_copy(update={"data": data.model_copy(update=inner)})
 
     @property
+    def training_only(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights that serve training alone; using the model leaves them out."""
+        return ()
+
+    @property
     def contrastive_loss(self) -> ContrastiveLossSpec | None:
         """The objective, where that is pre-training's."""
         return None
@@ -208,14 +213,32 @@ class TrainJob(Job):
         )
 
 
-class PretrainJob(TrainJob):
-    """Self-supervised pre-training (wav2vec 2.0, section 3). The defaults are the published Base recipe."""
+class MaskedJob(TrainJob):
+    """A job that learns from crops of audio by predicting what is masked."""
 
-    kind: Literal["pretrain"] = "pretrain"
     batch: BatchSpec = BatchSpec()
     """The virtual world."""
     model: ModelSpec = ModelSpec()
     """The network."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """The shortest crop must have room for a masked span and a frame beside it."""
+        yield from super().broken_rules()
+        encoder, length = self.model.feature_encoder, self.model.masking.length_frames
+        frames = encoder.num_frames(self.batch.min_samples)
+        if frames < length + 1:
+            yield Finding(
+                f"batch.min_samples: {self.batch.min_samples} gives {frames} frames, fewer than one masked span and a "
+                f"frame beside it ({length + 1}); use min_samples: {(length + 3) * encoder.stride_samples} or more, or "
+                "a shorter model.masking.length_frames",
+                ("batch.min_samples", "model.masking.length_frames", "model.feature_encoder.conv_layers"),
+            )
+
+
+class PretrainJob(MaskedJob):
+    """Self-supervised pre-training (wav2vec 2.0, section 3). The defaults are the published Base recipe."""
+
+    kind: Literal["pretrain"] = "pretrain"
     loss: ContrastiveLossSpec = ContrastiveLossSpec()
     """The objective."""
     pretrained: str | None = Field(default=None, min_length=1, examples=["runs/pretrain_base"])
@@ -240,19 +263,6 @@ class PretrainJob(TrainJob):
     def identity(self) -> dict[str, str]:
         """The network and the loss too."""
         return {"model": self.model.identity(), "loss": self.loss.model_dump_json(), **super().identity()}
-
-    def broken_rules(self) -> Iterator[Finding]:
-        """The shortest crop must have room for a masked span and a frame beside it."""
-        yield from super().broken_rules()
-        encoder, length = self.model.feature_encoder, self.model.masking.length_frames
-        frames = encoder.num_frames(self.batch.min_samples)
-        if frames < length + 1:
-            yield Finding(
-                f"batch.min_samples: {self.batch.min_samples} gives {frames} frames, fewer than one masked span and a "
-                f"frame beside it ({length + 1}); use min_samples: {(length + 3) * encoder.stride_samples} or more, or "
-                "a shorter model.masking.length_frames",
-                ("batch.min_samples", "model.masking.length_frames", "model.feature_encoder.conv_layers"),
-            )
 
     def advice(self) -> Iterator[Finding]:
         """Too little audio in an update (reference section 4)."""

@@ -120,7 +120,9 @@ def _from_checkpoint(folder: Path, symbols: tuple[str, ...] | None) -> LoadedMod
     job = load_job_of(TrainJob, run.spec).job
     if job.model is None:
         raise CheckpointError(f"{run.spec}: does not say which model it is; was the file altered?")
-    state = read_full_weights(folder)
+    state = {
+        name: tensor for name, tensor in read_full_weights(folder).items() if not name.startswith(job.training_only)
+    }
     kind = kind_of(state)
     if kind == "ctc" and symbols is None and run.vocabulary.is_file():
         symbols = read_vocabulary(run.vocabulary)

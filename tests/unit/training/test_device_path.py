@@ -11,8 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
+from w2v2_ray.training.objectives.cropped import build_plan
 from w2v2_ray.training.objectives.drawing import filled
-from w2v2_ray.training.objectives.pretraining.task import PretrainTask, build_model, build_plan
+from w2v2_ray.training.objectives.pretraining.task import PretrainTask, build_model
 
 META = torch.device("meta")
 
@@ -39,7 +40,7 @@ def test_a_pre_training_step_never_waits_for_the_device(tiny_job, monkeypatch, h
     assert (job.model.encoder.hourglass is not None) == hourglass
     data = open_mixture([(ref.path, ref.repeat) for ref in job.data.train], verify="none")
     streams = RandomStreams(job.seed)
-    task = PretrainTask(job, data, build_plan(job, data, streams), streams, META)
+    task = PretrainTask(job, data, build_plan(job, data.num_samples, streams), streams, META)
     model = build_model(job).to(META, precision).train()
     batch = task.micro_batch(0)
     with NoWaiting():

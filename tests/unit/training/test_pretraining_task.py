@@ -11,12 +11,12 @@ import torch
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.spec.job import PretrainJob
+from w2v2_ray.training.objectives.cropped import build_plan
 from w2v2_ray.training.objectives.pretraining.task import (
     SUMS,
     PretrainMicroBatch,
     PretrainTask,
     build_model,
-    build_plan,
 )
 
 CPU = torch.device("cpu")
@@ -25,7 +25,9 @@ CPU = torch.device("cpu")
 def task_of(job: PretrainJob, domain: str = "train") -> PretrainTask:
     data = open_mixture([(ref.path, ref.repeat) for ref in job.data.train], verify="none")
     streams = RandomStreams(job.seed, domain)
-    return PretrainTask(job, data, build_plan(job, data, streams, validation=domain == "validation"), streams, CPU)
+    return PretrainTask(
+        job, data, build_plan(job, data.num_samples, streams, validation=domain == "validation"), streams, CPU
+    )
 
 
 def assert_equal(one: PretrainMicroBatch, other: PretrainMicroBatch) -> None:

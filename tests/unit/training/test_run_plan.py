@@ -9,7 +9,7 @@ import pytest
 
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.loading import load_job_text
-from w2v2_ray.training.objectives.pretraining import plan as pretraining_plan
+from w2v2_ray.training.objectives import masked_plan
 from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.run_plan import state_bytes_per_worker
 
@@ -41,7 +41,7 @@ def planned(job):
 @pytest.fixture
 def plan_of(monkeypatch):
     def make(lengths, *options):
-        monkeypatch.setattr(pretraining_plan, "open_mixture", lambda *args: Lengths(lengths))
+        monkeypatch.setattr(masked_plan, "open_mixture", lambda *args: Lengths(lengths))
         return planned(load_job_text(JOB, "job.yaml", options).job)
 
     return make
@@ -129,7 +129,7 @@ def test_a_plan_is_plain_data(plan_of):
 
 def test_planning_needs_no_torch():
     code = (
-        "import sys; import w2v2_ray.training.objectives.registry, w2v2_ray.training.objectives.pretraining.plan; "
+        "import sys; import w2v2_ray.training.objectives.registry, w2v2_ray.training.objectives.masked_plan; "
         "print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

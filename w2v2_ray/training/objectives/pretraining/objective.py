@@ -45,29 +45,32 @@ class PretrainObjective(Objective[PretrainJob]):
     def check(self, job: PretrainJob) -> dict[str, Any]:
         """See that there are utterances that are long enough; none is left out for another reason."""
         from w2v2_ray.data.random_streams import RandomStreams
+        from w2v2_ray.training.objectives.cropped import build_plan
         from w2v2_ray.training.objectives.data import open_data
-        from w2v2_ray.training.objectives.pretraining.task import build_plan
 
         for refs in (job.data.train, job.data.validation):
             if refs:
-                build_plan(job, open_data(job, refs), RandomStreams(job.seed))
+                build_plan(job, open_data(job, refs).num_samples, RandomStreams(job.seed))
         return {}
 
     def set_up(self, job: PretrainJob, run: RunFolder, device: torch.device) -> Training:
         """Build the model and open its data."""
         from w2v2_ray.data.random_streams import RandomStreams
+        from w2v2_ray.training.objectives.cropped import build_plan
         from w2v2_ray.training.objectives.data import open_data
-        from w2v2_ray.training.objectives.pretraining.task import PretrainTask, build_plan
+        from w2v2_ray.training.objectives.pretraining.task import PretrainTask
         from w2v2_ray.training.objectives.task import Training
 
         train = open_data(job, job.data.train)
         streams = RandomStreams(job.seed)
-        task = PretrainTask(job, train, build_plan(job, train, streams), streams, device)
+        task = PretrainTask(job, train, build_plan(job, train.num_samples, streams), streams, device)
         validation = None
         if job.data.validation:
             held_out = open_data(job, job.data.validation)
             fixed = RandomStreams(job.seed, "validation")
-            validation = PretrainTask(job, held_out, build_plan(job, held_out, fixed, validation=True), fixed, device)
+            validation = PretrainTask(
+                job, held_out, build_plan(job, held_out.num_samples, fixed, validation=True), fixed, device
+            )
         return Training(_initial(job, run), task, validation, train.fingerprint)
 
     def set_up_on_noise(
@@ -76,7 +79,8 @@ class PretrainObjective(Objective[PretrainJob]):
         """Build the model on noise between two lengths, or all of `batch.max_samples`."""
         from w2v2_ray.data.noise import NoiseUtterances
         from w2v2_ray.data.random_streams import RandomStreams
-        from w2v2_ray.training.objectives.pretraining.task import PretrainTask, build_model, build_plan
+        from w2v2_ray.training.objectives.cropped import build_plan
+        from w2v2_ray.training.objectives.pretraining.task import PretrainTask, build_model
         from w2v2_ray.training.objectives.task import Training
 
         batch = job.batch
@@ -86,14 +90,15 @@ class PretrainObjective(Objective[PretrainJob]):
         utterances = in_sub_batch * batch.sub_batches_per_update * _NOISE_EPOCHS_SUB_BATCHES
         data = NoiseUtterances(utterances, round(low * SAMPLE_RATE), longest, job.seed)
         streams = RandomStreams(job.seed)
-        task = PretrainTask(job, data, build_plan(job, data, streams), streams, device)
+        task = PretrainTask(job, data, build_plan(job, data.num_samples, streams), streams, device)
         return Training(build_model(job), task, None, data.fingerprint)
 
     def plan(self, job: PretrainJob) -> RunPlan:
         """Read the datasets' index alone."""
-        from w2v2_ray.training.objectives.pretraining.plan import plan_pretraining
+        from w2v2_ray.spec.parameter_count import count_parameters
+        from w2v2_ray.training.objectives.masked_plan import plan_masked
 
-        return plan_pretraining(job)
+        return plan_masked(job, count_parameters(job.model))
 
     def watched(self, job: PretrainJob) -> Watched:
         """The codebooks, and the loss by chance."""
