@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from w2v2_ray.spec.best_rq import BestRqJob
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.job import Job, PretrainJob
 from w2v2_ray.spec.space import SpaceSpec
@@ -12,6 +13,7 @@ from w2v2_ray.spec.sweep import SweepSpec
 JOB_KINDS: dict[str, type[Job]] = {
     "pretrain": PretrainJob,
     "finetune": FinetuneJob,
+    "best_rq": BestRqJob,
     "sweep": SweepSpec,
     "space": SpaceSpec,
 }

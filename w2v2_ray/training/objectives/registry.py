@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.training.objectives.best_rq.objective import BestRqObjective
 from w2v2_ray.training.objectives.finetuning.objective import FinetuneObjective
 from w2v2_ray.training.objectives.objective import Objective
 from w2v2_ray.training.objectives.pretraining.objective import PretrainObjective
@@ -12,6 +13,7 @@ from w2v2_ray.training.objectives.pretraining.objective import PretrainObjective
 OBJECTIVES: dict[str, Objective[Any]] = {
     "pretrain": PretrainObjective(),
     "finetune": FinetuneObjective(),
+    "best_rq": BestRqObjective(),
 }
 
 

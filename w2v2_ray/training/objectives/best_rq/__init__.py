@@ -1,0 +1,1 @@
+"""BEST-RQ pre-training (experimental): masked frames predict a random projection quantizer's labels."""
