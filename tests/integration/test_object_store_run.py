@@ -40,7 +40,6 @@ def test_a_run_on_a_store_whose_driver_is_killed_ends_with_the_losses_of_a_local
     (tmp_path / "job.yaml").write_text(dump_job(job))
     train = [*COMMAND, "train", str(tmp_path / "job.yaml")]
     run = open_run(f"{s3}/runs/run", "view")
-    assert run.remote is not None
 
     driver = subprocess.Popen(train, env=environment)
     try:
@@ -55,7 +54,7 @@ def test_a_run_on_a_store_whose_driver_is_killed_ends_with_the_losses_of_a_local
     local = make_tiny_job(tmp_path / "local", {**changes, "data.train": str(tiny_dataset)}, updates=UPDATES)
     (tmp_path / "local.yaml").write_text(dump_job(local))
     subprocess.run(command_without_ray(tmp_path / "local.yaml", tmp_path / "alone"), check=True)
-    run.remote.pull(samples=True)
+    run.store.pull(samples=True)
     alone = RunFolder(tmp_path / "alone")
     ours, theirs = (list(read_lines(folder.metrics)) for folder in (run, alone))
     assert [record["update"] for record in ours] == list(range(1, UPDATES + 1))

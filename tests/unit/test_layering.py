@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT["api"] = {*MAY_IMPORT} - {"impostors", "resident_memory", "bench"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"impostors", "resident_memory"}
+RAY_PRIVATE = ("orchestration", "ray_private")
+"""The only place for names of Ray that are not public."""
 ONLY_IN = {"ray": {"orchestration", "tune", "cli"}, "deepspeed": {"engine"}}
 NOT_IN = {
     **{leaf: {"torch", "numpy", "pyarrow", "pydantic"} for leaf in LEAVES},
@@ -97,6 +99,9 @@ def broken_rules(parts, room, module, at_top):
             yield "within model, only factory and interop read specs"
     if top in ONLY_IN and room not in ONLY_IN[top]:
         yield f"{top} belongs in {', '.join(sorted(ONLY_IN[top]))}"
+    hidden = any(part.startswith("_") for part in module.split(".")) or "internal_kv" in module
+    if top == "ray" and hidden and parts[:2] != RAY_PRIVATE:
+        yield f"private names of ray belong in {'/'.join(RAY_PRIVATE)}"
     if top in NOT_IN.get(room, ()):
         yield f"{top} is not allowed in {room}"
     if room == "cli" and at_top and top in HEAVY:

@@ -26,7 +26,7 @@ def report(
     folder = look_at_run(run)
     records = read_run(folder)
     if out is None:
-        out = folder.path / "report.html" if folder.remote is None else Path(f"{records.name}-report.html")
+        out = folder.path / "report.html" if folder.store.is_here else Path(f"{records.name}-report.html")
     with new_file(out) as temporary:
         temporary.write_text(render_page(records), encoding="utf-8")
     typer.echo(str(out))

@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as NoAnswerError
 from dataclasses import dataclass
 
 from w2v2_ray.errors import UserError
+from w2v2_ray.orchestration.ray_private.core import control_channel, noted_address
 
 VARIABLE = "RAY_ADDRESS"
 _DEFAULT_PORT = 6379
@@ -63,9 +64,7 @@ def read_address(given: str | None, environment: Mapping[str, str]) -> Address |
 
 def _running_here(label: str) -> str:
     """The cluster that `ray start` left a note of on this machine."""
-    from ray._private.utils import read_ray_address
-
-    found: str | None = read_ray_address()
+    found = noted_address()
     if not found:
         raise UserError(
             f"{label}: no Ray cluster runs on this machine; start one with `ray start --head`, or leave the address out"
@@ -145,12 +144,11 @@ def _unreachable(address: Address) -> str | None:
 def _no_control_store(address: Address) -> str | None:
     """Ask as Ray's own processes do, but not for a minute."""
     import grpc
-    from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
     from ray.exceptions import AuthenticationError
 
     try:
-        channel = init_grpc_channel(address.text, asynchronous=False)
+        channel = control_channel(address.text)
         try:
             stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
             stub.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=_ANSWER_S)

@@ -13,11 +13,9 @@ from w2v2_ray.errors import RunFailedError, UserError, W2v2RayError
 from w2v2_ray.orchestration.address import Address, no_cluster, read_address, try_address, wrong_token
 from w2v2_ray.orchestration.cluster_state import look_at_cluster
 from w2v2_ray.orchestration.interrupt import one_interrupt_is_enough
+from w2v2_ray.orchestration.ray_private.core import TOKEN_LOGGER, nodes_here
 from w2v2_ray.orchestration.supply import Supply
 from w2v2_ray.processors import visible_gpus
-
-_TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
-"""Of Ray: says in every run that a Ray started here lets in nobody without the user's token."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _join(place: Address) -> Any:
 def _init(options: dict[str, Any]) -> Any:
     import ray
 
-    logger = logging.getLogger(_TOKEN_LOGGER)
+    logger = logging.getLogger(TOKEN_LOGGER)
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -141,9 +139,7 @@ def _init(options: dict[str, Any]) -> Any:
 
 def _require_node_here(place: Address) -> None:
     """A driver lives on a node; Ray itself would look for one for a minute."""
-    from ray._private.services import find_node_ids
-
-    if not find_node_ids():
+    if not nodes_here():
         raise UserError(
             f"{place.label}: a Ray cluster answers there, but this machine is no node of it; add it with `ray start "
             f"--address {place.text}`, run the command on a node, or send the job there with `w2v2-ray submit`"

@@ -6,11 +6,11 @@ import json
 import re
 from typing import Any
 
+from w2v2_ray.orchestration.ray_private.core import control_channel, first_autoscaler_report
 from w2v2_ray.orchestration.supply import Supply
 
 _TIMEOUT_S = 5.0
 _DEAD = 2
-_LEGACY_STATUS = b"__autoscaling_status"
 
 
 def look_at_cluster(needs: dict[str, float], address: str | None = None) -> Supply:
@@ -23,10 +23,9 @@ def look_at_cluster(needs: dict[str, float], address: str | None = None) -> Supp
         address: Of the control store; None: the one that this process is connected to.
     """
     import ray
-    from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import autoscaler_pb2, autoscaler_pb2_grpc
 
-    channel = init_grpc_channel(address or ray.get_runtime_context().gcs_address, asynchronous=False)
+    channel = control_channel(address or ray.get_runtime_context().gcs_address)
     try:
         stub = autoscaler_pb2_grpc.AutoscalerStateServiceStub(channel)
         status = stub.GetClusterStatus(autoscaler_pb2.GetClusterStatusRequest(), timeout=_TIMEOUT_S)
@@ -64,9 +63,7 @@ def _concerns(bundle: dict[str, float], needs: dict[str, float]) -> bool:
 
 def _has_first_autoscaler() -> bool:
     """Whether there is one of version 1, which leaves a report of itself."""
-    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
-
-    report = _internal_kv_get(_LEGACY_STATUS) if _internal_kv_initialized() else None
+    report = first_autoscaler_report()
     return report is not None and has_node_types(json.loads(report))
 
 

@@ -13,13 +13,15 @@ from functools import cached_property
 from typing import Any
 
 import ray
-from ray.train.v2._internal.execution.controller.state import RunningState
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, NoopDecision, ScalingDecision
-from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
+
+from w2v2_ray.orchestration.ray_private.train import (
+    FixedScalingPolicy,
+    NoopDecision,
+    RunningState,
+    ScalingDecision,
+    ScalingPolicy,
     TrainAutoscalingCoordinatorClient,
 )
-from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ScalingPolicy
-
 from w2v2_ray.orchestration.waiting import WaitingNote
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.run.opening import open_run

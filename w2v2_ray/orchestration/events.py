@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.train.v2._internal.execution.controller.state import ReschedulingState
 
 from w2v2_ray.orchestration.failures import Ending, classify
 from w2v2_ray.orchestration.nodes import unreachable_nodes
+from w2v2_ray.orchestration.ray_private.train import ControllerCallback, ReschedulingState, WorkerGroupCallback
 from w2v2_ray.run.folder import write_event
 
 _PING_TIMEOUT_S = 2.0

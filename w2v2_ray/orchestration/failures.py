@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray.exceptions import RuntimeEnvSetupError
-from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
 from w2v2_ray.errors import StorageError
+from w2v2_ray.orchestration.ray_private.train import DefaultFailurePolicy, FailureDecision
 from w2v2_ray.run.opening import open_run
 
 Cause = Literal["worker_lost", "worker_hung", "node_lost", "oom", "left", "collateral"]

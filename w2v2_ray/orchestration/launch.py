@@ -16,7 +16,6 @@ from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.finished import finished_at, updates_made
-from w2v2_ray.orchestration.hold import hold_run
 from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
 from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
 from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
@@ -132,14 +131,13 @@ def launch(
     """
     job = settle_processors(job, survey(address), notify)
     run = run_folder(job)
-    if run.remote is not None:
-        run.remote.pull()
+    run.store.pull()
     if not resume and (list_checkpoints(run.checkpoints) or run.metrics.exists()):
         raise StorageError(f"{run.place}: this run exists; use another name, or --resume to go on with it")
     job = with_absolute_paths(job)
     fingerprint = check_data(job)
     run.create()
-    with hold_run(run, notify):
+    with run.hold(notify):
         objective = objective_of(job)
         job = objective.begin(job, run)
         for part, census in objective.check(objective.at_hand(job, run)).items():
@@ -185,9 +183,7 @@ def settle_processors(job: J, supply: Supply | None, notify: Callable[[str], Non
 
 def _record_start(job: TrainJob, run: RunFolder) -> None:
     write_text(run.spec, dump_job(job))
-    if run.remote is not None:
-        run.remote.push_start()
-        run.remote.push(run.spec.name)
+    run.store.push_start()
     elastic = job.elastic
     run.event("launch", min_workers=elastic.min_workers, max_workers=elastic.max_workers, gpus=job.worker.gpus)
 

@@ -34,11 +34,3 @@ def _answers(node: dict[str, Any]) -> bool:
             return True
     except OSError:
         return False
-
-
-def draining_nodes() -> set[str]:
-    """Ids of nodes that are about to be taken away: Ray places nothing on them any more."""
-    import ray
-
-    # No public function tells.
-    return set(ray._private.state.state.get_draining_nodes() or {})

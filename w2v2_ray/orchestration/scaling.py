@@ -8,21 +8,23 @@ from functools import cached_property
 from typing import Any
 
 import ray
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
-from ray.train.v2._internal.execution.scaling_policy import (
-    ElasticScalingPolicy,
-    NoopDecision,
-    ScalingDecision,
-)
 
 from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.demand import RunRequest
-from w2v2_ray.orchestration.nodes import draining_nodes, unreachable_nodes
+from w2v2_ray.orchestration.nodes import unreachable_nodes
+from w2v2_ray.orchestration.ray_private.core import draining_nodes
+from w2v2_ray.orchestration.ray_private.train import (
+    AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
+    ElasticScalingPolicy,
+    NoopDecision,
+    ReschedulingState,
+    RunningState,
+    ScalingDecision,
+    WorkerGroupStartupTimeoutError,
+)
+from w2v2_ray.run import names
 from w2v2_ray.run.folder import RunFolder
 
-REQUEST_FILE = ".snapshot-wanted"
-"""Its presence in the run's folder asks the workers for a snapshot."""
 _LOOK_INTERVAL_S = 1.0
 _REFUSAL_S = 300.0
 _SNAPSHOT_PATIENCE_S = 15.0
@@ -77,7 +79,7 @@ class SnapshotRequest:
             states = {*self._run.state_names()}
             if self._asked is None:
                 self._asked, self._before = now, states
-                self._run.notes.write(REQUEST_FILE, str(time.time_ns()))
+                self._run.notes.write(names.STATE_REQUEST, str(time.time_ns()))
                 return False
         except (OSError, StorageError):
             return True
@@ -90,7 +92,7 @@ class SnapshotRequest:
         """Ask no longer."""
         self._asked = None
         with contextlib.suppress(OSError, StorageError):  # the storage may be away
-            self._run.notes.delete(REQUEST_FILE)
+            self._run.notes.delete(names.STATE_REQUEST)
 
 
 class ElasticPolicy(RunRequest, ElasticScalingPolicy):
@@ -161,8 +163,6 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
             self._refused = None
 
     def _get_reserved_resources(self) -> Any:
-        from ray.train.v2._internal.execution.scaling_policy import AUTOSCALING_REQUESTS_GET_TIMEOUT_S
-
         try:
             reserved = ray.get(
                 self._autoscaling_coordinator.get_reserved_resources.remote(self._requester_id, recompute=True),
@@ -188,6 +188,6 @@ class ElasticPolicy(RunRequest, ElasticScalingPolicy):
 def request_of(run: RunFolder) -> str | None:
     """When a snapshot was asked for, which tells requests apart; None when none is."""
     try:
-        return run.notes.recent(REQUEST_FILE) or None
+        return run.notes.recent(names.STATE_REQUEST) or None
     except (OSError, StorageError):
         return None

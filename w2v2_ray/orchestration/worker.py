@@ -63,9 +63,9 @@ class RayHooks(NoHooks):
 
         The public `ray.train.get_preemption_info` is a barrier; the trainer's own sum tells the others for nothing.
         """
-        from ray.train.v2._internal.execution.context import get_train_context
+        from w2v2_ray.orchestration.ray_private.train import is_preempted
 
-        return get_train_context().preemption_context.preemption_info is not None
+        return is_preempted()
 
     def leave(self, update: int) -> None:
         """End this attempt.
@@ -98,8 +98,8 @@ def train_worker(config: dict[str, Any]) -> None:
         assert isinstance(job, TrainJob)
         allow_collectives(job.failure.collective_timeout_s)
         objective = objective_of(job)
-        if run.remote is not None and objective.keeps_start(job):
-            run.remote.pull_start()
+        if objective.keeps_start(job):
+            run.store.pull_start()
         session = start_session(
             objective.at_hand(job, run),
             run,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from w2v2_ray.errors import StorageError
-from w2v2_ray.run.checkpoints.files import CheckpointManifest, list_states, remove_state, verify
+from w2v2_ray.run import names
+from w2v2_ray.run.checkpoints.fence import Fence
+from w2v2_ray.run.checkpoints.files import CheckpointManifest
 from w2v2_ray.run.notes import RunNotes
-
-if TYPE_CHECKING:
-    from w2v2_ray.run.remote.remote_run import RemoteRun
+from w2v2_ray.run.store import RunStore, SharedFolder
 
 
 class RunFolder:
@@ -24,79 +24,77 @@ class RunFolder:
 
     Args:
         path: `<storage_path>/<name>`, on a file system that every worker sees; of a run on an object store, its working
-            folder on this node. `remote.opening.open_run` makes either.
-        remote: The object store's side of it.
+            folder on this node. `opening.open_run` makes either.
+        store: Where the run lives; None is the folder itself.
     """
 
-    def __init__(self, path: str | Path, remote: RemoteRun | None = None) -> None:
+    def __init__(self, path: str | Path, store: RunStore | None = None) -> None:
         self.path = Path(path)
-        self.remote = remote
+        self.store = store or SharedFolder(self.path)
 
     @property
     def place(self) -> str:
         """Where the run is, for messages and for other processes: its path or URI."""
-        return self.remote.uri if self.remote is not None else str(self.path)
+        return self.store.place
 
     def place_of(self, path: Path) -> str:
         """Where a file of this run is, for processes on other nodes."""
-        if self.remote is None:
-            return str(path)
-        return (self.remote.location / path.relative_to(self.path).as_posix()).uri
+        return self.store.place_of(path)
 
     @property
     def notes(self) -> RunNotes:
         """Small files by which the run's processes tell each other something."""
-        return self.remote.notes if self.remote is not None else RunNotes(self.path)
+        return self.store.notes
 
     @property
     def spec(self) -> Path:
         """The resolved job spec."""
-        return self.path / "spec.yaml"
+        return self.path / names.SPEC
 
     @property
     def vocabulary(self) -> Path:
         """The recogniser's symbols in the order of its outputs, of a fine-tuning run."""
-        return self.path / "vocabulary.json"
+        return self.path / names.VOCABULARY
 
     @property
     def initial(self) -> Path:
         """The model before its first update, of a fine-tuning run."""
-        return self.path / "initial"
+        return self.path / names.INITIAL
 
     @property
     def start(self) -> Path:
         """What a fine-tuning run was asked to begin from."""
-        return self.path / "start.json"
+        return self.path / names.START
 
     @property
     def metrics(self) -> Path:
         """One JSON object an update logged."""
-        return self.path / "metrics.jsonl"
+        return self.path / names.METRICS
 
     @property
     def events(self) -> Path:
         """What happened to the run, with times."""
-        return self.path / (self.remote.events_name if self.remote is not None else "events.jsonl")
+        return self.path / self.store.events_name
 
     @property
     def own_events(self) -> Path:
         """Where this process appends events; on an object store, driver and workers have a file each."""
-        return self.events if self.remote is None else self.path / self.remote.own_events_name
+        return self.path / self.store.own_events_name
 
     @property
     def samples(self) -> Path:
         """Utterances of every update, when traced."""
-        return self.path / "samples.jsonl"
+        return self.path / names.SAMPLES
 
     @property
     def checkpoints(self) -> Path:
         """Training states."""
-        return self.path / "checkpoints"
+        return self.path / names.CHECKPOINTS
 
     @property
     def tensorboard(self) -> Path:
         """TensorBoard event files."""
-        return self.path / "tensorboard"
+        return self.path / names.TENSORBOARD
 
     def create(self) -> None:
         """Make the folder; of a run on an object store, bring here what is there.
@@ -105,8 +103,7 @@ class RunFolder:
             StorageError: When it cannot be made or written.
             StorageUnavailableError: When the object store does not answer.
         """
-        if self.remote is not None:
-            self.remote.pull()
+        self.store.pull()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -121,9 +118,7 @@ class RunFolder:
 
     def state_names(self) -> list[str]:
         """Committed states, newest last, as the storage has them now."""
-        if self.remote is not None:
-            return self.remote.states.names()
-        return [path.name for path in list_states(self.checkpoints)]
+        return self.store.state_names()
 
     def fetch_state(self, path: Path) -> Path:
         """Make sure that a state's files are on this node; on a shared file system they are.
@@ -132,7 +127,7 @@ class RunFolder:
             CheckpointError: When a file of it is missing or altered.
             StorageUnavailableError: When the object store does not answer.
         """
-        return self.remote.states.fetch(path) if self.remote is not None else path
+        return self.store.fetch_state(path)
 
     def check_state(self, path: Path) -> CheckpointManifest:
         """Check a state: its checksums, or on an object store, which keeps its own, that all files have their sizes.
@@ -140,15 +135,26 @@ class RunFolder:
         Raises:
             CheckpointError: Naming the first file that differs.
         """
-        return self.remote.states.check(path) if self.remote is not None else verify(path)
+        return self.store.check_state(path)
 
     def remove_state(self, path: Path) -> None:
         """Delete a state; one that cannot be deleted stays."""
-        if self.remote is None:
-            remove_state(path)
-            return
-        with contextlib.suppress(OSError, StorageError):
-            self.remote.states.remove(path)
+        self.store.remove_state(path)
+
+    def hold(self, notify: Callable[[str], None] = lambda message: None) -> AbstractContextManager[None]:
+        """Hold the run for this driver while the block runs.
+
+        Raises:
+            StorageError: When another driver holds it.
+        """
+        return self.store.hold(self._tell_failing, notify)
+
+    def follow(self, fence: Fence) -> AbstractContextManager[Callable[[], object]]:
+        """On the first worker of an attempt: take the logs over from earlier ones; see `RunStore.follow`."""
+        return self.store.follow(fence, self._tell_failing)
+
+    def _tell_failing(self, reason: str) -> None:
+        self.event("storage_failed", reason=reason[:500])
 
     def rewind(self, update: int) -> None:
         """Forget what was logged after an update, because it is about to be computed again."""

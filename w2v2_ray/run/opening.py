@@ -6,7 +6,7 @@ from pathlib import Path
 
 from w2v2_ray.places.storage import Location, locate
 from w2v2_ray.run.folder import RunFolder
-from w2v2_ray.run.remote.remote_run import RemoteRun
+from w2v2_ray.run.remote.object_store import ObjectStore
 from w2v2_ray.run.remote.work_folder import Role, work_folder
 
 
@@ -34,4 +34,4 @@ def open_run(place: str | Path, role: Role, patience_s: float | None = None) -> 
     if patience_s is not None:
         location = location.patient(patience_s)
     work = work_folder(location.uri, role)
-    return RunFolder(work, RemoteRun(location, work, role))
+    return RunFolder(work, ObjectStore(location, work, role))

@@ -66,8 +66,7 @@ def _local_view(path: Path) -> View:
 
 def _run_view(uri: str) -> RunFolder:
     run = open_run(uri, "view")
-    assert run.remote is not None
-    run.remote.pull()
+    run.store.pull()
     return run
 
 

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +33,6 @@ from w2v2_ray.run.checkpoints.files import (
 )
 from w2v2_ray.run.checkpoints.store import CheckpointStore
 from w2v2_ray.run.folder import RunFolder, read_lines
-from w2v2_ray.run.remote.checkpoint_store import RemoteCheckpointStore
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.watch.guard import Guard
 from w2v2_ray.training.watch.interventions import Interventions
@@ -144,13 +142,7 @@ class Checkpointer:
         self._best_score = best
         self._last_saved = update
         self._last_time = time.monotonic()
-        remote = self._run.remote
-        make = (
-            CheckpointStore
-            if remote is None
-            else partial(RemoteCheckpointStore, states=remote.states, before_commit=before_commit)
-        )
-        self._store = make(
+        self._store = self._run.store.checkpoint_store(before_commit)(
             self._run.checkpoints,
             self._spec,
             attempt=fence.token,

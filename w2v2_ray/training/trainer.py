@@ -27,7 +27,6 @@ from w2v2_ray.errors import CheckpointError
 from w2v2_ray.run.checkpoints.fence import Fence
 from w2v2_ray.run.checkpoints.files import read_manifest
 from w2v2_ray.run.folder import RunFolder, read_lines
-from w2v2_ray.run.worker_side import follow_run
 from w2v2_ray.spec.finetune import EarlyStoppingSpec
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.checkpointer import Checkpointer, Found, Signals
@@ -108,7 +107,8 @@ class Trainer:
         """
         fence = Fence.take(self._run.notes) if self._first else None
         fence = Fence(self._run.notes, broadcast_object(fence.token if fence else None) or "")
-        with follow_run(self._run, fence, first=self._first) as before_commit:
+        follow = self._run.follow(fence) if self._first else contextlib.nullcontext(lambda: None)
+        with follow as before_commit:
             self._train(fence, before_commit)
 
     def _train(self, fence: Fence, before_commit: Callable[[], object]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from w2v2_ray.errors import DatasetError, RunFailedError, StorageError, UserError
 from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.launch import check_data, with_absolute_paths
-from w2v2_ray.orchestration.run_lock import run_lock
 from w2v2_ray.orchestration.supply import Supply, gpus_missing, settle_gpus
 from w2v2_ray.orchestration.waiting import tell_of_waiting
 from w2v2_ray.processors import usable_gpus
+from w2v2_ray.run.lock import run_lock
 from w2v2_ray.spec.sweep_loading import LoadedSweep
 from w2v2_ray.tune.folder import SweepFolder
 from w2v2_ray.tune.points import Point, Points, expand, interleaved

@@ -99,7 +99,7 @@ def test_a_machine_that_is_no_node_is_told_at_once(fake, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(module, "try_address", lambda address: None)
-    monkeypatch.setattr("ray._private.services.find_node_ids", set)
+    monkeypatch.setattr("w2v2_ray.orchestration.cluster.nodes_here", set)
     with pytest.raises(UserError, match=r"this machine is no node of it; .*ray start --address head:6379"):
         enter("head:6379")
 

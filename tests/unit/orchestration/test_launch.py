@@ -13,11 +13,11 @@ from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.errors import CheckpointError, DatasetError, StorageError, UserError
 from w2v2_ray.orchestration import launch as launching
 from w2v2_ray.orchestration.launch import launch, run_folder, with_absolute_paths
-from w2v2_ray.orchestration.run_lock import run_lock
 from w2v2_ray.places.durable import write_text
 from w2v2_ray.run.checkpoints.files import CheckpointManifest
 from w2v2_ray.run.checkpoints.store import CheckpointStore
 from w2v2_ray.run.folder import RunFolder, append_line, read_lines
+from w2v2_ray.run.lock import run_lock
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job
 from w2v2_ray.training.trainer import run_identity

@@ -48,8 +48,7 @@ def train_remotely(
     spec = parse_job(job)
     assert isinstance(spec, TrainJob)
     run = open_run((locate(spec.storage_path) / spec.name).uri, "worker")
-    assert run.remote is not None
-    run.remote.pull_start()
+    run.store.pull_start()
     hooks = Hooks(run.checkpoints, None, stop_at)
     if flag is not None:
         hooks = OutageHooks(run.checkpoints, None, stop_at)
@@ -67,6 +66,5 @@ def train_remotely(
 def view_of(job: TrainJob) -> RunFolder:
     """The run as somebody sees it who knows its URI alone."""
     run = open_run((locate(job.storage_path) / job.name).uri, "view")
-    assert run.remote is not None
-    run.remote.pull(samples=True)
+    run.store.pull(samples=True)
     return run

@@ -14,9 +14,9 @@ from remote_cases import train_remotely, view_of
 from trainer_cases import ledger_of, metrics_of, train
 
 from w2v2_ray.places.storage import locate
-from w2v2_ray.run.checkpoints.fence import ATTEMPT_FILE
 from w2v2_ray.run.checkpoints.files import list_states, read_manifest, verify
 from w2v2_ray.run.folder import RunFolder, read_lines
+from w2v2_ray.run.names import ATTEMPT
 from w2v2_ray.spec.job import PretrainJob
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED",
@@ -143,7 +143,7 @@ def test_an_attempt_that_was_taken_over_commits_and_puts_nothing_more(worlds: Wo
     job = remote_job(updates=5000)
     run = locate(job.storage_path) / "run"
 
-    taking_over = Timer(4.0, (run / ATTEMPT_FILE).write_bytes, [b'{"attempt": "newer"}'])
+    taking_over = Timer(4.0, (run / ATTEMPT).write_bytes, [b'{"attempt": "newer"}'])
     taking_over.start()
     with pytest.raises(AssertionError, match=r"SupersededError: .*a newer attempt"):
         run_on(worlds, 1, job, tmp_path / "nodes")

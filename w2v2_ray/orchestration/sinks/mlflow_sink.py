@@ -7,11 +7,11 @@ from typing import Any
 
 from w2v2_ray.errors import MissingExtraError, UserError
 from w2v2_ray.orchestration.sinks.parameters import flat_parameters, numbers
+from w2v2_ray.run import names
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.logging import MlflowSpec
 
-_RUN_ID_FILE = "mlflow_run_id"
 _BATCH = 500
 
 
@@ -40,7 +40,7 @@ class MlflowSink:
         self._metric = Metric
         try:
             self._client = MlflowClient(tracking_uri=spec.tracking_uri)
-            known = run.notes.read(_RUN_ID_FILE)
+            known = run.notes.read(names.MLFLOW_RUN)
             if known:
                 self._id = known.strip()
                 self._client.update_run(self._id, status="RUNNING")
@@ -48,7 +48,7 @@ class MlflowSink:
                 experiment = self._client.get_experiment_by_name(spec.experiment)
                 number = experiment.experiment_id if experiment else self._client.create_experiment(spec.experiment)
                 self._id = self._client.create_run(number, run_name=job.name).info.run_id
-                run.notes.write(_RUN_ID_FILE, self._id)
+                run.notes.write(names.MLFLOW_RUN, self._id)
                 parameters = [Param(name, value[:500]) for name, value in flat_parameters(job).items()]
                 for start in range(0, len(parameters), 100):
                     self._client.log_batch(self._id, params=parameters[start : start + 100])

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from w2v2_ray.errors import RunFailedError, UserError
 from w2v2_ray.orchestration.address import wrong_token
+from w2v2_ray.orchestration.ray_private.core import UPLOAD_LOGGERS
 from w2v2_ray.orchestration.submission.request import JobRequest
 
 RUN_KEY, ATTEMPT_KEY = "w2v2_ray_run", "w2v2_ray_attempt"
@@ -23,8 +24,7 @@ _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _CHATTY = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
-    "ray._private.runtime_env.packaging",
-    "ray._private.runtime_env.working_dir",
+    *UPLOAD_LOGGERS,
 )
 """Loggers of Ray that tell what we tell in one line."""
 DEFAULT_URL = "http://127.0.0.1:8265"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from w2v2_ray.errors import StorageError, UserError
+from w2v2_ray.orchestration.ray_private.core import walk_upload
 
 DEFAULT_EXCLUDES = ("/runs", "/datasets", "/demo", "/sweeps", ".venv", ".git", "*.egg-info", ".*_cache", "__pycache__")
 """Left out where no runtime environment file says what is."""
@@ -77,10 +76,6 @@ def measure(folder: Path, excludes: Sequence[str]) -> Upload:
     Raises:
         StorageError: When the folder cannot be read.
     """
-    # Ray's own walk, so that what is measured is what is sent; it has no public name.
-    from ray._private.ray_constants import get_runtime_env_default_excludes
-    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
-
     folder = folder.absolute()
     if not folder.is_dir():
         raise StorageError(f"{folder}: no such folder; give --working-dir a folder that holds the job's files")
@@ -90,16 +85,8 @@ def measure(folder: Path, excludes: Sequence[str]) -> Upload:
         if path.is_file():
             sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
 
-    quiet = logging.getLogger(f"{__name__}.quiet")
-    quiet.setLevel(logging.CRITICAL)
     try:
-        _dir_travel(
-            folder,
-            [_get_excludes(folder, [*get_runtime_env_default_excludes(), *excludes])],
-            note,
-            include_gitignore=os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") != "1",
-            logger=quiet,
-        )
+        walk_upload(folder, excludes, note)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder}: cannot be read ({error.strerror}); mend its permissions or exclude it"

@@ -12,9 +12,8 @@ import uuid
 from collections.abc import Callable
 
 from w2v2_ray.errors import StorageError
+from w2v2_ray.run import names
 from w2v2_ray.run.notes import RunNotes
-
-ATTEMPT_FILE = ".attempt.json"
 
 
 class SupersededError(Exception):
@@ -37,7 +36,7 @@ class Fence:
     def take(cls, notes: RunNotes) -> Fence:
         """Take a run over from all earlier attempts. On worker 0, before anything of the run is read."""
         fence = cls(notes, uuid.uuid4().hex[:8])
-        notes.write(ATTEMPT_FILE, json.dumps({"attempt": fence.token, "time": round(time.time(), 3)}))
+        notes.write(names.ATTEMPT, json.dumps({"attempt": fence.token, "time": round(time.time(), 3)}))
         return fence
 
     def holds(self) -> bool:
@@ -46,7 +45,7 @@ class Fence:
 
     def _is_ours(self, read: Callable[[str], str | None]) -> bool:
         try:
-            content = json.loads(read(ATTEMPT_FILE) or "")
+            content = json.loads(read(names.ATTEMPT) or "")
         except (OSError, ValueError, StorageError):
             return True
         return bool(content.get("attempt") == self.token)

@@ -13,12 +13,11 @@ from typing import Any, Protocol
 from w2v2_ray.engine.distributed import broadcast_object
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.places.durable import write_text
+from w2v2_ray.run import names
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.watch.interventions import Interventions
 from w2v2_ray.training.watch.watchdog import Verdict, Watchdog
 from w2v2_ray.training.watch.watched import Watched
-
-INTERVENTIONS_FILE = "interventions.json"
 
 
 class _Event(Protocol):
@@ -46,7 +45,7 @@ class Guard:
     def __init__(self, job: TrainJob, watched: Watched, folder: Path, event: _Event) -> None:
         self._job = job
         self._watched = watched
-        self._path = folder / INTERVENTIONS_FILE
+        self._path = folder / names.INTERVENTIONS
         self._event = event
         self._watchdog = self._new_watchdog()
         self.interventions = Interventions()

@@ -37,7 +37,7 @@ class FinetuneObjective(Objective[FinetuneJob]):
 
     def at_hand(self, job: FinetuneJob, run: RunFolder) -> FinetuneJob:
         """The initial weights and symbols on this node."""
-        if run.remote is None:
+        if run.store.is_here:
             return job
         return job.model_copy(
             update={"pretrained": str(run.initial), "vocabulary": VocabularySpec(path=str(run.vocabulary))}

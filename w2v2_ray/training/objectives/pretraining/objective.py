@@ -38,7 +38,7 @@ class PretrainObjective(Objective[PretrainJob]):
 
     def at_hand(self, job: PretrainJob, run: RunFolder) -> PretrainJob:
         """The initial weights on this node."""
-        if job.pretrained is None or run.remote is None:
+        if job.pretrained is None or run.store.is_here:
             return job
         return job.model_copy(update={"pretrained": str(run.initial)})
 

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from w2v2_ray.errors import StorageError
-from w2v2_ray.orchestration.remote_lock import LOCK_FOLDER, RemoteLock
 from w2v2_ray.places.storage import Location, locate
+from w2v2_ray.run.names import LOCK_FOLDER
+from w2v2_ray.run.remote.lock import RemoteLock
 
 
 @pytest.fixture

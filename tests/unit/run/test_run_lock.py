@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from w2v2_ray.errors import StorageError
-from w2v2_ray.orchestration.run_lock import run_lock
+from w2v2_ray.run.lock import run_lock
 
 _HOLD = (
     "import sys, time\n"
     "from pathlib import Path\n"
-    "from w2v2_ray.orchestration.run_lock import run_lock\n"
+    "from w2v2_ray.run.lock import run_lock\n"
     "with run_lock(Path(sys.argv[1])):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(60)\n"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from w2v2_ray.errors import StorageError
+from w2v2_ray.run import names
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         StorageError: When another process holds it.
     """
-    path = folder / "run.lock"
+    path = folder / names.LOCK
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

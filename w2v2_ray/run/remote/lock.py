@@ -23,10 +23,10 @@ import psutil
 
 from w2v2_ray.errors import StorageError
 from w2v2_ray.places.storage import Location, StoredFile
+from w2v2_ray.run import names
 
 HEARTBEAT_S = 5.0
 EXPIRES_S = 25.0
-LOCK_FOLDER = ".lock"
 _POLL_S = 1.0
 
 
@@ -39,7 +39,7 @@ class RemoteLock:
     """
 
     def __init__(self, location: Location, expires_s: float = EXPIRES_S) -> None:
-        self._folder = location / LOCK_FOLDER
+        self._folder = location / names.LOCK_FOLDER
         self._place = location
         self._expires_s = expires_s
         self._token = uuid.uuid4().hex
