@@ -25,8 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "extraction": {"errors", "spec", "places", "data", "model"},
     "reporting": {"errors", "spec", "run"},
     "orchestration": {"errors", "processors", "spec", "places", "data", "run", "training"},
-    "bench": {"errors", "resident_memory", "spec", "places", "data", "model", "synthesis", "engine"},
-    "tune": {"errors", "processors", "spec", "places", "run", "engine", "training", "orchestration"},
+    "bench": {"errors", "resident_memory", "spec", "places", "data", "model", "synthesis", "engine", "reporting"},
+    "tune": {"errors", "processors", "spec", "places", "run", "engine", "training", "orchestration", "reporting"},
 }
 MAY_IMPORT["api"] = {*MAY_IMPORT} - {"impostors", "resident_memory", "bench"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"impostors", "resident_memory"}

@@ -15,10 +15,10 @@ from w2v2_ray.spec.loading import LoadedJob, load_job_text, of_kind
 from w2v2_ray.spec.loading import load_job as load_spec
 
 if TYPE_CHECKING:
-    from w2v2_ray.orchestration.launch import RunSummary
+    from w2v2_ray.orchestration.launch import RunResult
     from w2v2_ray.spec.sweep_loading import LoadedSweep
     from w2v2_ray.training.run_plan import RunPlan
-    from w2v2_ray.tune.report import Report
+    from w2v2_ray.tune.report import SweepReport
     from w2v2_ray.tune.runner import Finished
 
 Notify = Callable[[str], None]
@@ -163,7 +163,7 @@ def train(
     resume: bool = True,
     address: str | None = None,
     notify: Notify = lambda message: None,
-) -> RunSummary:
+) -> RunResult:
     """Train a job to its end, through Ray; the same call resumes a run that was stopped or killed.
 
     Args:
@@ -202,7 +202,7 @@ def tune(
     measure: bool = True,
     notify: Notify = lambda message: None,
     on_trial: Callable[[Finished], None] = lambda finished: None,
-) -> Report:
+) -> SweepReport:
     """Measure or train the points of a sweep, and report; the same call resumes one that was stopped or killed.
 
     Args:

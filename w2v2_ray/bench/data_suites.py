@@ -9,7 +9,7 @@ from typing import Any
 
 from w2v2_ray.bench.audio_files import copy_files, prepare, synthesise
 from w2v2_ray.bench.machine import describe_machine
-from w2v2_ray.bench.report import Column, Ratio, Report
+from w2v2_ray.bench.report import BenchReport, Column, Ratio
 from w2v2_ray.bench.rounds import Cell, run_rounds
 from w2v2_ray.bench.suites import Effort
 from w2v2_ray.data.schema import Codec
@@ -46,7 +46,7 @@ def write_corpus(
 
 def loader_report(
     *, folders: dict[str, Path], work: Path, cold: bool, common: dict[str, Any], effort: Effort
-) -> Report:
+) -> BenchReport:
     """Measure how fast micro-batches come from shards and from files.
 
     Args:
@@ -83,10 +83,10 @@ def loader_report(
         peer = {"reader": f"files, {suffix[1:]}"}
         ratios.append(Ratio(f"speed / {suffix[1:]} files", "hours_per_s", peer))
         ratios.append(Ratio(f"per CPU s / {suffix[1:]} files", "hours_per_cpu_s", peer))
-    return Report("loader", effort.command, machine, results, columns, ratios, effort.notes)
+    return BenchReport("loader", effort.command, machine, results, columns, ratios, effort.notes)
 
 
-def ingest_report(*, folders: dict[str, Path], work: Path, effort: Effort) -> Report:
+def ingest_report(*, folders: dict[str, Path], work: Path, effort: Effort) -> BenchReport:
     """Measure `prepare` beside decoding alone.
 
     Args:
@@ -112,10 +112,10 @@ def ingest_report(*, folders: dict[str, Path], work: Path, effort: Effort) -> Re
     ratios = [
         Ratio(f"per core-minute / {how}", "hours_per_core_minute", {"what": doing}) for how, doing in reversed(peers)
     ]
-    return Report("ingest", effort.command, machine, results, columns, ratios, [*effort.notes, *notes])
+    return BenchReport("ingest", effort.command, machine, results, columns, ratios, [*effort.notes, *notes])
 
 
-def planning_report(*, utterances: int, max_tokens: int, work: Path, effort: Effort) -> Report:
+def planning_report(*, utterances: int, max_tokens: int, work: Path, effort: Effort) -> BenchReport:
     """Measure planning and opening a dataset of millions of utterances.
 
     Args:
@@ -142,7 +142,7 @@ def planning_report(*, utterances: int, max_tokens: int, work: Path, effort: Eff
         Column("peak RSS GB", "peak_rss_bytes", _GB),
         Column("load", "load_average", digits=1),
     ]
-    return Report("planning", effort.command, machine, results, columns, (), effort.notes)
+    return BenchReport("planning", effort.command, machine, results, columns, (), effort.notes)
 
 
 def _ingest_peers(effort: Effort) -> tuple[list[tuple[str, str]], list[str]]:

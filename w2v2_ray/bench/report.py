@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.bench.rounds import CellResult, Spread
+from w2v2_ray.bench.rounds import CellResult
 from w2v2_ray.errors import StorageError
 from w2v2_ray.places.durable import write_text
+from w2v2_ray.reporting.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchReport:
     """A finished benchmark."""
 
     name: str

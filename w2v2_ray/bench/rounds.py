@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from w2v2_ray.errors import RunFailedError, UserError
+from w2v2_ray.reporting.spread import Spread
 
 _TIMEOUT_S = 3600
 _TAIL_LINES = 12
@@ -29,20 +29,6 @@ class Cell:
     labels: dict[str, str]
     measure: str
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A figure over the repeats."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise one value a repeat."""
-        return cls(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)

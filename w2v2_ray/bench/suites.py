@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from w2v2_ray.bench.machine import describe_machine
-from w2v2_ray.bench.report import Column, Ratio, Report
+from w2v2_ray.bench.report import BenchReport, Column, Ratio
 from w2v2_ray.bench.rounds import Cell, run_rounds
 from w2v2_ray.errors import SpecError
 
@@ -44,7 +44,7 @@ def step_report(
     precisions: Sequence[str],
     common: dict[str, Any],
     effort: Effort,
-) -> Report:
+) -> BenchReport:
     """Measure training steps.
 
     Args:
@@ -90,7 +90,7 @@ def step_report(
         Ratio(f"CPU time / {reference}", "cpu_s", {"implementation": reference}),
         Ratio(f"memory / {reference}", memory, {"implementation": reference}),
     ]
-    return Report("step", effort.command, machine, results, columns, ratios if peers else [], notes)
+    return BenchReport("step", effort.command, machine, results, columns, ratios if peers else [], notes)
 
 
 def inference_report(
@@ -100,7 +100,7 @@ def inference_report(
     precisions: Sequence[str],
     common: dict[str, Any],
     effort: Effort,
-) -> Report:
+) -> BenchReport:
     """Measure a recogniser.
 
     Args:
@@ -143,10 +143,10 @@ def inference_report(
         Ratio("latency / transformers", "latency_ms", peer),
         Ratio("CPU time / transformers", "cpu_ms", peer),
     ]
-    return Report("inference", effort.command, machine, results, columns, ratios, notes)
+    return BenchReport("inference", effort.command, machine, results, columns, ratios, notes)
 
 
-def checkpoint_report(*, common: dict[str, Any], effort: Effort) -> Report:
+def checkpoint_report(*, common: dict[str, Any], effort: Effort) -> BenchReport:
     """Measure how long training stands still while its state is saved.
 
     Args:
@@ -167,7 +167,7 @@ def checkpoint_report(*, common: dict[str, Any], effort: Effort) -> Report:
         Column("load", "load_average", digits=1),
     ]
     ratios = [Ratio("stall / torch.save", "stall_s", {"method": "torch.save"})]
-    return Report("checkpoint", effort.command, machine, results, columns, ratios, effort.notes)
+    return BenchReport("checkpoint", effort.command, machine, results, columns, ratios, effort.notes)
 
 
 def check_device(device: str) -> None:

@@ -15,7 +15,7 @@ import typer
 from w2v2_ray.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from w2v2_ray.bench.report import Report
+    from w2v2_ray.bench.report import BenchReport
     from w2v2_ray.bench.suites import Effort
 
 bench = typer.Typer(
@@ -267,7 +267,7 @@ def _work_folder(kept: Path | None) -> Iterator[Path]:
     yield kept.resolve()
 
 
-def _finish(report: Report, out: Path, as_json: bool) -> None:
+def _finish(report: BenchReport, out: Path, as_json: bool) -> None:
     from w2v2_ray.cli.output import print_json
 
     paths = report.write(out)

@@ -12,7 +12,7 @@ from w2v2_ray.cli.options import SetOption
 if TYPE_CHECKING:
     from w2v2_ray.tune.document import Table
     from w2v2_ray.tune.points import Points
-    from w2v2_ray.tune.report import Report
+    from w2v2_ray.tune.report import SweepReport
     from w2v2_ray.tune.runner import Finished
 
 
@@ -84,7 +84,7 @@ def _show_trial(finished: Finished) -> None:
     typer.echo(f"trial {finished.number}/{finished.total}  {finished.configuration}: {outcome}", err=True)
 
 
-def _show_report(report: Report) -> None:
+def _show_report(report: SweepReport) -> None:
     from rich.console import Console
 
     table = report.table

@@ -163,11 +163,6 @@ class BatchPlan:
         """Sub-batches per epoch, the same in every epoch."""
         return len(self._offsets) - 1
 
-    @property
-    def kept_samples(self) -> int:
-        """Samples of one epoch before sub-batches are cropped to one length."""
-        return int(self._lengths.sum(dtype=np.int64))
-
     def sub_batch_shapes(self) -> tuple[IntArray, Int32Array]:
         """Utterances and cropped length of every sub-batch of an epoch, longest first (for planning)."""
         return np.diff(self._offsets), self._shortest

@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from w2v2_ray.data.schema import FileEntry
-from w2v2_ray.data.shard import sha256_of
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.checksums import sha256_of
 from w2v2_ray.places.storage import Location
 
 DEFAULT_CACHE_BYTES = 50 * 2**30

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from w2v2_ray.data.cache import DEFAULT_CACHE_BYTES, ShardCache
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.index import DatasetIndex, Int32Array
-from w2v2_ray.data.integrity import check_checksums, check_index, check_sizes, local_file, read_manifest
+from w2v2_ray.data.integrity import check_checksums, check_index, check_sizes, local_file, read_dataset_manifest
 from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.shard import ShardReader
 from w2v2_ray.errors import DatasetError
@@ -149,7 +149,7 @@ class SpeechDataset:
         """
         location = locate(uri)
         cache = ShardCache(Path(cache_dir) if cache_dir is not None else None, cache_bytes)
-        manifest = read_manifest(location)
+        manifest = read_dataset_manifest(location)
         if verify != "none":
             check_sizes(location, manifest)
         if verify == "checksums":
@@ -259,7 +259,7 @@ class SpeechDataset:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         location, cache = state["location"], state["cache"]
-        manifest = read_manifest(location)
+        manifest = read_dataset_manifest(location)
         if manifest.fingerprint != state["fingerprint"]:
             raise DatasetError(
                 f"{location}: changed while in use: fingerprint {manifest.fingerprint} found, "

@@ -27,7 +27,7 @@ from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.ingest_plan import IngestSettings, Reject, ShardResult, ShardTask, ingest_key
-from w2v2_ray.data.integrity import read_manifest
+from w2v2_ray.data.integrity import read_dataset_manifest
 from w2v2_ray.data.schema import (
     INDEX_NAME,
     INGEST_NAME,
@@ -123,7 +123,7 @@ def finished_dataset(out: Location, key: str) -> DatasetManifest | None:
     """
     names = out.names()
     if MANIFEST_NAME in names:
-        manifest = read_manifest(out)
+        manifest = read_dataset_manifest(out)
         found = json.loads((out / INGEST_NAME).read_bytes()).get("key") if INGEST_NAME in names else None
         if found != key:
             raise DatasetError(

@@ -25,7 +25,7 @@ from w2v2_ray.places.storage import Location
 _HASHING_THREADS = 8
 
 
-def read_manifest(location: Location) -> DatasetManifest:
+def read_dataset_manifest(location: Location) -> DatasetManifest:
     """Read dataset.json.
 
     Raises:

@@ -230,15 +230,6 @@ class ShardReader:
         return number, row - self._first_rows[number]
 
 
-def sha256_of(path: Path) -> str:
-    """Checksum of a whole file, in hex."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(_HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _codec_of(metadata: dict[bytes, bytes], name: str) -> Codec:
     version = metadata.get(b"schema_version", b"none").decode()
     if version != str(SCHEMA_VERSION):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -91,22 +90,6 @@ def world_size() -> int:
 def _collective_device() -> torch.device:
     """Where a tensor must live to be communicated."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-
-
-def all_reduce_sum(values: Sequence[float]) -> list[float]:
-    """Sum numbers over all ranks in double precision; every rank calls it, with equally many.
-
-    Args:
-        values: This rank's numbers.
-
-    Returns:
-        The sums, the same on every rank.
-    """
-    if world_size() == 1:
-        return [float(value) for value in values]
-    tensor = torch.tensor(list(values), dtype=torch.float64, device=_collective_device())
-    dist.all_reduce(tensor)
-    return cast("list[float]", tensor.tolist())
 
 
 def barrier() -> None:

@@ -167,20 +167,6 @@ def _parameters_of(engine: TrainingEngine) -> dict[str, ParameterInfo]:
     }
 
 
-def save_training_state(engine: TrainingEngine, folder: Path) -> list[Path]:
-    """Save the state; every rank calls it and writes its own share, the index last.
-
-    Returns:
-        The files that this rank wrote, synced to disk.
-    """
-    snapshot = snapshot_training_state(engine)
-    written = snapshot.write_share(folder)
-    barrier()
-    written += snapshot.write_index(folder)
-    barrier()
-    return written
-
-
 def describe_training_state(folder: Path) -> StateDescription:
     """Read the index. Needs neither an engine nor a process group.
 

@@ -47,7 +47,7 @@ class ExtractionFolder:
         """
         manifest = path / MANIFEST
         if manifest.is_file():
-            found = read_manifest(path)
+            found = read_about(path)
             differing = [name for name in identity if found.get(name) != identity[name]]
             if differing:
                 raise StorageError(
@@ -123,7 +123,7 @@ class ExtractionFolder:
                     yield from (Failure(**entry) for entry in json.loads(metadata[_FAILURES]))
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_about(path: Path) -> dict[str, Any]:
     """What an extraction holds.
 
     Raises:

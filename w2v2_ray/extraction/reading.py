@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from w2v2_ray.errors import DatasetError
-from w2v2_ray.extraction.folder import read_manifest
+from w2v2_ray.extraction.folder import read_about
 from w2v2_ray.extraction.rows import from_dtype
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ class Extraction:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.about = read_manifest(path)
+        self.about = read_about(path)
         self._files = sorted(path.glob("data-*.arrow"))
         expected = self.about.get("parts")
         if len(self._files) != expected:

@@ -29,18 +29,18 @@ class SelfAttention(nn.Module):
 
     Args:
         dim: D.
-        num_heads: Heads; divides D.
+        heads: Heads; divides D.
         dropout: Probability of dropping an attention weight in training.
 
     Raises:
-        ValueError: If num_heads does not divide dim.
+        ValueError: If heads does not divide dim.
     """
 
-    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads: {num_heads} does not divide dim {dim}")
-        self.num_heads = num_heads
+        if dim % heads:
+            raise ValueError(f"heads: {heads} does not divide dim {dim}")
+        self.heads = heads
         self.dropout = dropout
         self.qkv = Linear(dim, 3 * dim)
         self.out_proj = Linear(dim, dim)
@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
         Shape: x [B, T, D], mask [B, 1, 1, T] -> [B, T, D].
         """
         B, T, D = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
+        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         dropout = self.dropout if self.training and use_dropout else 0.0
         if to_be_widened(qkv):
             qkv = qkv.float()

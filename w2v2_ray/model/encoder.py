@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.hourglass import HourglassStack
 from w2v2_ray.model.positional import PositionalConv
-from w2v2_ray.model.stack import LayerDropMode, LayerStack
+from w2v2_ray.model.stack import LayerStack
 
 _WEIGHT_STD = 0.02
 
@@ -34,7 +34,7 @@ class TransformerEncoder(nn.Module):
         self.pos_conv = pos_conv
         self.layer_norm = nn.LayerNorm(dim)
         self.stack = stack
-        self.pre_norm = stack.pre_norm
+        self.norm_first = stack.norm_first
         self.dropout = dropout
         for module in stack.modules():
             if isinstance(module, nn.Linear):
@@ -45,10 +45,6 @@ class TransformerEncoder(nn.Module):
     def num_layers(self) -> int:
         """Transformer layers in all: the length of `layer_keep`."""
         return self.stack.num_layers
-
-    def set_layer_drop_mode(self, mode: LayerDropMode) -> None:
-        """Choose how dropped layers are dropped; see `stack.LayerStack`."""
-        self.stack.layer_drop_mode = mode
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Choose whether layers compute their activations again in the backward pass."""
@@ -69,8 +65,8 @@ class TransformerEncoder(nn.Module):
         if padding_mask is not None:
             x = x.masked_fill(padding_mask[..., None], 0.0)
         x = x + self.pos_conv(x)
-        if not self.pre_norm:
+        if not self.norm_first:
             x = self.layer_norm(x)
         x = dropout(x, self.dropout, self.training)
         x = self.stack(x, padding_mask, layer_keep)
-        return self.layer_norm(x) if self.pre_norm else x
+        return self.layer_norm(x) if self.norm_first else x

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from w2v2_ray.model.backbone import Wav2Vec2Backbone
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.encoder import TransformerEncoder
@@ -28,7 +26,7 @@ def build_encoder(
                 spec.dim,
                 spec.ffn_dim,
                 spec.heads,
-                pre_norm=spec.norm_first,
+                norm_first=spec.norm_first,
                 dropout=spec.dropout,
                 attention_dropout=spec.attention_dropout,
                 activation_dropout=spec.activation_dropout,
@@ -116,13 +114,3 @@ def build_ctc_model(
     """Build the recogniser. Weights come from torch's global generator, which the caller seeds."""
     backbone = build_backbone(spec, layer_drop_mode=layer_drop_mode, activation_checkpointing=activation_checkpointing)
     return Wav2Vec2CtcModel(backbone, vocab_size=vocab_size, final_dropout=final_dropout)
-
-
-def count_parameters(spec: ModelSpec, vocab_size: int | None = None) -> int:
-    """Count the parameters of the pre-training model, or of the recogniser when vocab_size is given.
-
-    Nothing is allocated: the model is built on the meta device.
-    """
-    with torch.device("meta"):
-        model = build_pretrain_model(spec) if vocab_size is None else build_ctc_model(spec, vocab_size)
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -160,43 +160,43 @@ class FeatureEncoder(nn.Module):
 
     Args:
         conv_layers: (channels, kernel, stride) of each block.
-        norm_mode: "group_norm" (Base: a channel-wise group norm after the first convolution only) or "layer_norm"
+        norm: "group_norm" (Base: a channel-wise group norm after the first convolution only) or "layer_norm"
             (Large: a layer norm over channels in every block).
         bias: Whether the convolutions have biases.
-        grad_mult: Gradients that flow into the encoder are multiplied by it (reference `feature_grad_mult`);
+        gradient_scale: Gradients that flow into the encoder are multiplied by it (reference `feature_grad_mult`);
             0 freezes the encoder: it runs under no_grad and its parameters require no gradient.
 
     Raises:
-        ValueError: For no layers or an unknown norm_mode.
+        ValueError: For no layers or an unknown norm.
     """
 
     def __init__(
         self,
         conv_layers: Sequence[ConvLayer],
-        norm_mode: NormMode = "group_norm",
+        norm: NormMode = "group_norm",
         bias: bool = False,
-        grad_mult: float = 1.0,
+        gradient_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if not conv_layers:
             raise ValueError("conv_layers is empty; the feature encoder needs one convolution or more")
-        if norm_mode not in ("group_norm", "layer_norm"):
-            raise ValueError(f"norm_mode: {norm_mode!r}; use 'group_norm' or 'layer_norm'")
+        if norm not in ("group_norm", "layer_norm"):
+            raise ValueError(f"norm: {norm!r}; use 'group_norm' or 'layer_norm'")
         self.conv_layers: tuple[ConvLayer, ...] = tuple((c, k, s) for c, k, s in conv_layers)
-        self.norm_mode = norm_mode
-        self.grad_mult = grad_mult
+        self.norm = norm
+        self.gradient_scale = gradient_scale
         blocks: list[ConvBlock] = []
         in_channels = 1
         for index, layer in enumerate(self.conv_layers):
-            norm: ChannelwiseGroupNorm | ChannelLayerNorm | None = None
-            if norm_mode == "layer_norm":
-                norm = ChannelLayerNorm(layer[0])
+            block_norm: ChannelwiseGroupNorm | ChannelLayerNorm | None = None
+            if norm == "layer_norm":
+                block_norm = ChannelLayerNorm(layer[0])
             elif index == 0:
-                norm = ChannelwiseGroupNorm(layer[0])
-            blocks.append(ConvBlock(in_channels, layer, bias=bias, norm=norm))
+                block_norm = ChannelwiseGroupNorm(layer[0])
+            blocks.append(ConvBlock(in_channels, layer, bias=bias, norm=block_norm))
             in_channels = layer[0]
         self.blocks = nn.ModuleList(blocks)
-        if grad_mult == 0:
+        if gradient_scale == 0:
             self.requires_grad_(False)
 
     @property
@@ -220,15 +220,15 @@ class FeatureEncoder(nn.Module):
         x = waveform.to(next(self.blocks.parameters()).dtype)
         # Only the first block's norm looks across time, so only it needs to know what is padding.
         valid = num_frames_tensor(lengths, self.conv_layers[:1]) if lengths is not None else None
-        with torch.no_grad() if self.grad_mult == 0 else nullcontext():
+        with torch.no_grad() if self.gradient_scale == 0 else nullcontext():
             if self._by_rows(x):
                 blocks: list[ConvBlock] = list(self.blocks)  # type: ignore[arg-type]
                 first_lengths = None if valid is None else valid.tolist()
                 features = encode_rows(x, [b.row for b in blocks], [b.weights for b in blocks], first_lengths)
             else:
                 features = self._by_modules(x, valid)
-        if self.grad_mult not in (0, 1) and features.requires_grad:
-            features = _ScaleGradient.apply(features, self.grad_mult)  # type: ignore[no-untyped-call]
+        if self.gradient_scale not in (0, 1) and features.requires_grad:
+            features = _ScaleGradient.apply(features, self.gradient_scale)  # type: ignore[no-untyped-call]
         return features
 
     def _by_modules(self, waveform: Tensor, valid: Tensor | None) -> Tensor:

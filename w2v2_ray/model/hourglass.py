@@ -108,7 +108,7 @@ class HourglassStack(nn.Module):
         super().__init__()
         if shorten_factor < 2:
             raise ValueError(f"shorten_factor: {shorten_factor}; use 2 or more, or a plain stack of layers")
-        if pre.pre_norm or middle.pre_norm or post.pre_norm:
+        if pre.norm_first or middle.norm_first or post.norm_first:
             raise ValueError("the Hourglass takes post-norm layers only; use post-norm, or a plain stack of layers")
         self.pre = pre
         self.middle = middle
@@ -130,7 +130,7 @@ class HourglassStack(nn.Module):
         return self.pre.num_layers + self.middle.num_layers + self.post.num_layers
 
     @property
-    def pre_norm(self) -> bool:
+    def norm_first(self) -> bool:
         """Always False: the Hourglass is post-norm."""
         return False
 

@@ -20,8 +20,8 @@ class TransformerLayer(nn.Module):
     Args:
         dim: D.
         ffn_dim: Width of the feed-forward block.
-        num_heads: Attention heads.
-        pre_norm: Norm before each block instead of after.
+        heads: Attention heads.
+        norm_first: Norm before each block instead of after.
         dropout: After each block.
         attention_dropout: On attention weights.
         activation_dropout: After the GELU.
@@ -31,18 +31,18 @@ class TransformerLayer(nn.Module):
         self,
         dim: int,
         ffn_dim: int,
-        num_heads: int,
+        heads: int,
         *,
-        pre_norm: bool = False,
+        norm_first: bool = False,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.pre_norm = pre_norm
+        self.norm_first = norm_first
         self.dropout = dropout
         self.activation_dropout = activation_dropout
-        self.attention = SelfAttention(dim, num_heads, attention_dropout)
+        self.attention = SelfAttention(dim, heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.ffn_in = Linear(dim, ffn_dim)
         self.ffn_out = Linear(ffn_dim, dim)
@@ -63,7 +63,7 @@ class TransformerLayer(nn.Module):
         Shape: x [B, T, D], mask [B, 1, 1, T] -> [B, T, D].
         """
         active = self.training and use_dropout
-        if self.pre_norm:
+        if self.norm_first:
             y = self.attention(self.attention_norm(x), mask, use_dropout)
             x = x + dropout(y, self.dropout, active)
             return x + dropout(self._feed_forward(self.ffn_norm(x), active, recompute), self.dropout, active)

@@ -61,9 +61,9 @@ class LayerStack(nn.Module):
         return len(self.layers)
 
     @property
-    def pre_norm(self) -> bool:
+    def norm_first(self) -> bool:
         """Whether any layer is pre-norm."""
-        return any(layer.pre_norm for layer in self.layers)
+        return any(layer.norm_first for layer in self.layers)
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, layer_keep: Sequence[bool] | None = None

@@ -39,7 +39,7 @@ CHECKSUM_LIMIT_BYTES = 100 * 2**30
 
 
 @dataclass(frozen=True)
-class RunSummary:
+class RunResult:
     """How a run ended.
 
     Attributes:
@@ -116,7 +116,7 @@ def launch(
     resume: bool = True,
     address: str | None = None,
     notify: Callable[[str], None] = lambda message: None,
-) -> RunSummary:
+) -> RunResult:
     """Train a job to its end, or from where an earlier launch left it.
 
     Args:
@@ -147,12 +147,12 @@ def launch(
         end = finished_at(job, run)
         if end is not None:
             _say_finished(job, end, notify)
-            return RunSummary(folder=run.path, updates=end, place=run.place)
+            return RunResult(folder=run.path, updates=end, place=run.place)
         tell_changes(changes_of(job, run), run, updates_made(run), notify)
         _record_start(job, run)
         with feed(run, make_sinks(job, run)):
             _train_with_ray(job, run, address)
-    return RunSummary(folder=run.path, updates=_last_update(run, job.updates), place=run.place)
+    return RunResult(folder=run.path, updates=_last_update(run, job.updates), place=run.place)
 
 
 def settle_processors(job: J, supply: Supply | None, notify: Callable[[str], None]) -> J:

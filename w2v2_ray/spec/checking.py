@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from w2v2_ray.spec.base import Spec
-from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError, dotted, locate
+from w2v2_ray.spec.diagnostics import Diagnostic, InvalidJobError, dotted, mark_of
 from w2v2_ray.spec.document import Node, Path
 from w2v2_ray.spec.explain import Explained, explain
 from w2v2_ray.spec.introspection import resolve, specs_in
@@ -55,7 +55,7 @@ def check(root: type[Job], tree: Node, known: tuple[Diagnostic, ...] = ()) -> Jo
 def advice(job: Spec, tree: Node, owner: Path = ()) -> Iterator[Diagnostic]:
     """What the parts of a valid job advise against."""
     for finding in job.advice():
-        yield Diagnostic(finding.message, dotted(owner), "", locate(tree, owner, finding.keys))
+        yield Diagnostic(finding.message, dotted(owner), "", mark_of(tree, owner, finding.keys))
     for name in type(job).model_fields:
         value = getattr(job, name)
         if isinstance(value, Spec):

@@ -138,7 +138,7 @@ def _path(text: str) -> Path:
     return tuple(text.split("."))
 
 
-def locate(tree: Node, owner: Path, keys: Iterable[str]) -> Mark:
+def mark_of(tree: Node, owner: Path, keys: Iterable[str]) -> Mark:
     """The place of a rule between several fields: that of an option before the file's before a preset's."""
     written = [node for key in keys if (node := tree.find((*owner, *_path(key)))) is not None]
     if not written:

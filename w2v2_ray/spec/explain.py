@@ -16,7 +16,7 @@ from w2v2_ray.spec.diagnostics import (
     dotted,
     example_of,
     explain_unknown_key,
-    locate,
+    mark_of,
     show,
 )
 from w2v2_ray.spec.document import Node, Path
@@ -52,7 +52,7 @@ def explain(error: Mapping[str, Any], root: type[Spec], tree: Node, document: An
     if isinstance(cause, BrokenRulesError):
         for finding in cause.findings:
             keys = tuple((*path, *key.split(".")) for key in finding.keys)
-            yield Explained(Diagnostic(finding.message, dotted(path), "", locate(tree, path, finding.keys)), keys)
+            yield Explained(Diagnostic(finding.message, dotted(path), "", mark_of(tree, path, finding.keys)), keys)
     elif error["type"] == "extra_forbidden":
         yield _unknown_key(root, path, tree, document)
     elif error["type"] == "missing":

@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
-from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.engine.device import pick_device
@@ -32,6 +30,7 @@ from w2v2_ray.training.objectives.task import MicroBatch, Training
 from w2v2_ray.training.run_plan import state_bytes_per_worker
 from w2v2_ray.training.schedules import learning_rate
 from w2v2_ray.training.session import set_threads
+from w2v2_ray.training.step import Step
 
 
 class NotFiniteError(Exception):
@@ -169,7 +168,7 @@ class _Measurement:
         self._task = training.task
         self._request = request
         self._meter = meter
-        self._per_update = job.batch.micro_batches_per_update
+        self._step = Step(engine, training.task, job.batch.micro_batches_per_update)
         self._loss = math.nan
 
     def run(self) -> Throughput:
@@ -207,7 +206,7 @@ class _Measurement:
 
     def _mine(self) -> Iterator[int]:
         for update in count(1):
-            yield from assigned(self._per_update, update, self._engine.world_rank, self._engine.world_size)
+            yield from self._step.share(update)
 
     def _timed(self, work: Callable[[], dict[str, float]]) -> tuple[float, dict[str, float]]:
         """How long the slowest worker took."""
@@ -219,31 +218,10 @@ class _Measurement:
         return elapsed_s, sums
 
     def _update(self, update: int, batches: Prefetcher[MicroBatch]) -> dict[str, float]:
-        engine = self._engine
-        share = assigned(self._per_update, update, engine.world_rank, engine.world_size)
-        (normaliser,) = sum_over_workers(
-            torch.tensor(
-                [float(sum(self._task.weight(index) for index in share))], dtype=torch.float64, device=engine.device
-            )
-        )
-        sums: dict[int, Tensor] = {}
-
-        def forward(batch: MicroBatch) -> Tensor:
-            loss, sums[batch.index] = self._task.forward(engine.module, batch, update)
-            return loss
-
-        engine.train()
-        result = engine.update(
-            islice(batches, len(share)),
-            count=len(share),
-            total=self._per_update,
-            forward=forward,
-            normaliser=normaliser,
-            lr=learning_rate(self._job.optim, self._job.updates, update),
-        )
-        names = self._task.sums
-        zero = torch.zeros(len(names), dtype=torch.float64, device=engine.device)
-        totals = dict(zip(names, sum_over_workers(sum(sums.values(), zero)), strict=True))
+        weight = torch.tensor([float(self._step.weight(update))], dtype=torch.float64, device=self._engine.device)
+        (normaliser,) = sum_over_workers(weight)
+        rate = learning_rate(self._job.optim, self._job.updates, update)
+        result, totals = self._step.make(update, batches, normaliser=normaliser, lr=rate)
         self._loss = self._task.figures(totals)["loss"]
         skipped = result.overflow and self._job.engine.precision != "fp16"  # there it is looking for its loss scale
         if not math.isfinite(self._loss) or skipped:

@@ -10,14 +10,11 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from w2v2_ray.data.batch_plan import assigned
 from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
@@ -36,6 +33,7 @@ from w2v2_ray.training.metrics import max_over_workers, peak_memory_bytes, sum_o
 from w2v2_ray.training.objectives.task import MicroBatch, Task
 from w2v2_ray.training.recorder import Recorder
 from w2v2_ray.training.schedules import learning_rate
+from w2v2_ray.training.step import Step
 from w2v2_ray.training.validation import Validator
 from w2v2_ray.training.watch.guard import Guard, RollbackNeeded
 from w2v2_ray.training.watch.watchdog import Verdict
@@ -88,6 +86,7 @@ class Trainer:
         self._hooks = hooks or NoHooks()
         self._device = engine.device
         self._per_update = job.batch.micro_batches_per_update
+        self._step = Step(engine, task, self._per_update)
         self._first = engine.world_rank == 0
         self._recorder: Recorder | None = None
         self._guard = Guard(job, watched, run.path, self._event)
@@ -137,7 +136,7 @@ class Trainer:
         batches = Prefetcher(
             self._task.micro_batch, self._my_micro_batches(start), depth=self._job.data.prefetch_micro_batches
         )
-        counts = Prefetcher(self._my_weight, self._updates_after(start), depth=2)
+        counts = Prefetcher(self._step.weight, self._updates_after(start), depth=2)
         try:
             return self._loop(start, batches, counts)
         finally:
@@ -224,32 +223,12 @@ class Trainer:
         self, update: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]
     ) -> tuple[UpdateResult, dict[str, float], Signals]:
         """One optimizer step over this worker's share of the update's micro-batches."""
-        engine = self._engine
-        share = len(assigned(self._per_update, update, engine.world_rank, engine.world_size))
         normaliser, signals = self._agree(next(counts))
-        # Keyed by micro-batch, since a ZeRO stage may run one again with weight zero to keep workers in step.
-        sums: dict[int, Tensor] = {}
-        used: dict[int, MicroBatch] = {}
-
-        def forward(batch: MicroBatch) -> Tensor:
-            loss, sums[batch.index] = self._task.forward(engine.module, batch, update)
-            if self._job.logging.trace_samples:
-                used[batch.index] = batch
-            return loss
-
-        engine.train()
-        result = engine.update(
-            islice(batches, share),
-            count=share,
-            total=self._per_update,
-            forward=forward,
-            normaliser=normaliser,
-            lr=self._learning_rate(update),
+        used: dict[int, MicroBatch] | None = {} if self._job.logging.trace_samples else None
+        result, totals = self._step.make(
+            update, batches, normaliser=normaliser, lr=self._learning_rate(update), used=used
         )
-        names = self._task.sums
-        zero = torch.zeros(len(names), dtype=torch.float64, device=self._device)
-        totals = dict(zip(names, sum_over_workers(sum(sums.values(), zero)), strict=True))
-        if self._job.logging.trace_samples:
+        if used is not None:
             self._trace(update, list(used.values()))
         return result, totals, signals
 
@@ -354,11 +333,7 @@ class Trainer:
 
     def _my_micro_batches(self, start: int) -> Iterator[int]:
         for update in self._updates_after(start):
-            yield from assigned(self._per_update, update, self._engine.world_rank, self._engine.world_size)
-
-    def _my_weight(self, update: int) -> int:
-        mine = assigned(self._per_update, update, self._engine.world_rank, self._engine.world_size)
-        return sum(self._task.weight(index) for index in mine)
+            yield from self._step.share(update)
 
 
 def run_identity(job: TrainJob, fingerprint: str) -> dict[str, str]:

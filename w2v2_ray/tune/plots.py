@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.tune.results import Row, Spread
+from w2v2_ray.reporting.spread import Spread
+from w2v2_ray.tune.results import Row
 
 _OURS, _PUBLISHED, _FRONT, _REST = "#2b6cb0", "#d98324", "#c53030", "#9aa5b1"
 _MOST_BARS = 24

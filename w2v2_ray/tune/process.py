@@ -32,7 +32,7 @@ class Outcome:
     figures: dict[str, Any]
 
 
-def run_child(
+def run_trial(
     request: dict[str, Any],
     *,
     workers: int = 1,

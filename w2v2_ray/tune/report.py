@@ -28,7 +28,7 @@ BEST = "best.yaml"
 
 
 @dataclass(frozen=True)
-class Report:
+class SweepReport:
     """A report that was written.
 
     Attributes:
@@ -46,7 +46,7 @@ class Report:
     files: tuple[Path, ...]
 
 
-def write_report(sweep: SweepSpec, folder: SweepFolder) -> Report:
+def write_report(sweep: SweepSpec, folder: SweepFolder) -> SweepReport:
     """Write what the measurements of a sweep say so far; works while it runs, and without Ray.
 
     Raises:
@@ -74,7 +74,7 @@ def write_report(sweep: SweepSpec, folder: SweepFolder) -> Report:
     pages = (folder.path / "report.html", folder.path / "report.md")
     pictures = tuple(image.path for image in images)
     written = (*pages, *([best_spec] if best_spec else []), *pictures, *files)
-    return Report(folder, table, best.label if best is not None else None, best_spec, written)
+    return SweepReport(folder, table, best.label if best is not None else None, best_spec, written)
 
 
 def _comparison(folder: SweepFolder, measurements: Sequence[Measurement]) -> Comparison:

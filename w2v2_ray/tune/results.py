@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from w2v2_ray.reporting.spread import Spread
 from w2v2_ray.tune.folder import KeptPoint
 from w2v2_ray.tune.measurement import Measurement
 from w2v2_ray.tune.pareto import pareto_front
 from w2v2_ray.tune.published import Published, published_for
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Several measurements of one figure."""
-
-    median: float
-    low: float
-    high: float
-    count: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread | None:
-        """None when there are none."""
-        if not values:
-            return None
-        return cls(statistics.median(values), min(values), max(values), len(values))
+def _spread_of(values: Sequence[float]) -> Spread | None:
+    """None where nothing was measured."""
+    return Spread.of(values) if values else None
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ class Row:
 
     def figure(self, name: str) -> float | None:
         """Median of any figure."""
-        spread = Spread.of(figures(self.measured, name))
+        spread = _spread_of(figures(self.measured, name))
         return spread.median if spread is not None else None
 
 
@@ -116,8 +104,8 @@ def summarise(
 
 def _row(point: KeptPoint, baseline: KeptPoint, entries: Sequence[Measurement], against: Sequence[Measurement]) -> Row:
     measured = tuple(entry for entry in entries if entry.ok)
-    memory = Spread.of(figures(measured, "peak_memory_bytes"))
-    base_memory = Spread.of(figures(against, "peak_memory_bytes"))
+    memory = _spread_of(figures(measured, "peak_memory_bytes"))
+    base_memory = _spread_of(figures(against, "peak_memory_bytes"))
     state, base_state = (_median(entries, "state_bytes") for entries in (measured, against))
     percent = activations = None
     if memory is not None and base_memory is not None and base_memory.median:
@@ -130,8 +118,8 @@ def _row(point: KeptPoint, baseline: KeptPoint, entries: Sequence[Measurement], 
         is_baseline=point.key == baseline.key,
         measured=measured,
         failed=tuple(entry for entry in entries if not entry.ok),
-        frames_per_s=Spread.of(figures(measured, "frames_per_s")),
-        masked_frames_per_s=Spread.of(figures(measured, "masked_frames_per_s")),
+        frames_per_s=_spread_of(figures(measured, "frames_per_s")),
+        masked_frames_per_s=_spread_of(figures(measured, "masked_frames_per_s")),
         speed_up=_speed_up(measured, against, _frames_per_s),
         cpu_speed_up=_speed_up(measured, against, _frames_per_cpu_s),
         memory_bytes=memory,
@@ -142,7 +130,7 @@ def _row(point: KeptPoint, baseline: KeptPoint, entries: Sequence[Measurement], 
 
 
 def _median(measurements: Sequence[Measurement], name: str) -> float | None:
-    spread = Spread.of(figures(measurements, name))
+    spread = _spread_of(figures(measurements, name))
     return spread.median if spread is not None else None
 
 
@@ -159,7 +147,7 @@ def _speed_up(
             mine, other = speed(entry), speed(nearest)
             if mine and other:
                 ratios.append(mine / other)
-    return Spread.of(ratios)
+    return _spread_of(ratios)
 
 
 def _frames_per_s(entry: Measurement) -> float | None:

@@ -287,9 +287,3 @@ def _counting(seen: int, total: int, on_trial: OnTrial) -> Callable[[dict[str, A
         on_trial(Finished(min(seen, total), total, str(config.get("configuration", "trial")), result))
 
     return listen
-
-
-def needed_trials(loaded: LoadedSweep, points: Points) -> int:
-    """Trials that a sweep consists of."""
-    order = _order(loaded, points)
-    return loaded.sweep.search.samples if order is None else len(order)

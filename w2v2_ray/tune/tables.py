@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from w2v2_ray.reporting.spread import Spread
 from w2v2_ray.tune.document import Table
 from w2v2_ray.tune.folder import KeptPoint
 from w2v2_ray.tune.measurement import WORDS, Measurement
 from w2v2_ray.tune.points import Rejected
 from w2v2_ray.tune.quality import Comparison
-from w2v2_ray.tune.results import Row, Spread
+from w2v2_ray.tune.results import Row
 
 _GIB = 2**30
 

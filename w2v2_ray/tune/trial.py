@@ -19,7 +19,7 @@ from w2v2_ray.training.budget import trained_s
 from w2v2_ray.tune.find_concat import concat_values, largest_that_fits
 from w2v2_ray.tune.folder import KeptPoint, SweepFolder
 from w2v2_ray.tune.measurement import Measurement
-from w2v2_ray.tune.process import run_child
+from w2v2_ray.tune.process import run_trial
 
 REPORTED = (
     "frames_per_s",
@@ -123,7 +123,7 @@ def measure_once(settings: TrialSettings, point: KeptPoint, repeat: int, concat:
         "measure": settings.measure,
     }
     started, clock = time.time(), time.monotonic()
-    outcome = run_child(request, workers=workers, timeout_s=settings.timeout_s, log=folder.logs / f"{name}.log")
+    outcome = run_trial(request, workers=workers, timeout_s=settings.timeout_s, log=folder.logs / f"{name}.log")
     measurement = Measurement(
         key=point.key,
         repeat=repeat,
@@ -172,7 +172,7 @@ def quality_trial(config: dict[str, Any], settings: TrialSettings) -> None:
         "budget_updates": settings.budget_updates,
         "budget_s": settings.budget_s,
     }
-    outcome = run_child(request, timeout_s=None, log=folder.logs / f"{name}.log", while_running=look)
+    outcome = run_trial(request, timeout_s=None, log=folder.logs / f"{name}.log", while_running=look)
     look()
     measurement = keep(outcome.status, outcome.reason, finished=True)
     tune.report(_told(measurement))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from w2v2_ray.bench.report import Column, Ratio, Report
+from w2v2_ray.bench.report import BenchReport, Column, Ratio
 from w2v2_ray.bench.rounds import Cell, CellResult
 from w2v2_ray.errors import StorageError
 
@@ -27,7 +27,7 @@ def report():
     ours = CellResult(Cell({"size": "1", "who": "ours"}, "m:f"), [{"speed": 30.0}, {"speed": 10.0}, {"speed": 20.0}])
     theirs = CellResult(Cell({"size": "1", "who": "theirs"}, "m:f"), [{"speed": 5.0, "more": 1.0}] * 3)
     alone = CellResult(Cell({"size": "2", "who": "ours"}, "m:f"), [{"speed": 7.0}] * 3)
-    return Report(
+    return BenchReport(
         "speeds",
         "bench speeds",
         MACHINE,

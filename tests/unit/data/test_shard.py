@@ -8,8 +8,9 @@ import pytest
 
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.schema import shard_schema
-from w2v2_ray.data.shard import ShardReader, ShardWriter, sha256_of
+from w2v2_ray.data.shard import ShardReader, ShardWriter
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.checksums import sha256_of
 
 
 def write(path, rows=300, codec="pcm16"):

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.engine.distributed import (
-    all_reduce_sum,
     barrier,
     broadcast_object,
     gather_objects,
@@ -23,7 +22,7 @@ from w2v2_ray.engine.distributed import (
     world_size,
 )
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
-from w2v2_ray.engine.training_state import load_training_state, save_training_state, snapshot_training_state
+from w2v2_ray.engine.training_state import load_training_state, snapshot_training_state
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.optim import OptimSpec
@@ -31,6 +30,16 @@ from w2v2_ray.spec.optim import OptimSpec
 MICRO_BATCHES = 5
 NORMALISER = 50.0
 DEVICE = torch.device("cpu")
+
+
+def save_training_state(engine: TrainingEngine, folder: Path) -> list[Path]:
+    """Save the state; every rank calls it and writes its own share, the index last."""
+    snapshot = snapshot_training_state(engine)
+    written = snapshot.write_share(folder)
+    barrier()
+    written += snapshot.write_index(folder)
+    barrier()
+    return written
 
 
 @dataclass(frozen=True)
@@ -281,7 +290,6 @@ def modes(setup: Setup) -> list[bool]:
 def collectives_case() -> dict[str, Any]:
     rank = dist.get_rank()
     return {
-        "sum": all_reduce_sum([rank, 0.1]),
         "gathered": gather_objects(f"rank {rank}"),
         "broadcast": broadcast_object({"from": rank} if rank == 0 else None),
         "local_size": os.environ.get("LOCAL_SIZE"),

@@ -15,7 +15,6 @@ from w2v2_ray.engine import distributed
 @pytest.mark.parametrize("size", [1, 3])
 def test_collectives_agree_on_every_rank(worlds: Worlds, size: int) -> None:
     for rank, found in enumerate(worlds[size].run(cases.collectives_case)):
-        assert found["sum"] == pytest.approx([sum(range(size)), 0.1 * size], rel=1e-15)
         assert found["gathered"] == [f"rank {rank}" for rank in range(size)]
         assert found["broadcast"] == {"from": 0}
         assert found["world"] == (rank, size)
@@ -23,7 +22,6 @@ def test_collectives_agree_on_every_rank(worlds: Worlds, size: int) -> None:
 
 
 def test_without_a_process_group_the_helpers_work_alone() -> None:
-    assert distributed.all_reduce_sum([1, 2.5]) == [1.0, 2.5]
     assert distributed.gather_objects("x") == ["x"]
     assert distributed.broadcast_object(3) == 3
     assert (distributed.world_rank(), distributed.world_size()) == (0, 1)

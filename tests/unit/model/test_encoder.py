@@ -84,7 +84,7 @@ def test_both_layer_drop_modes_give_the_same_output_and_gradients(
     results = {}
     for mode in ("skip", "run_and_discard"):
         encoder.zero_grad()
-        encoder.set_layer_drop_mode(mode)  # type: ignore[arg-type]
+        encoder.stack.layer_drop_mode = mode
         torch.manual_seed(0)
         out = encoder(x, layer_keep=[True, False, True, False])
         out.square().sum().backward()
@@ -127,8 +127,8 @@ def test_activation_checkpointing_changes_no_gradient_with_dropout_on(small_spec
 
 
 def test_the_hourglass_refuses_prenorm_layers_and_a_factor_of_one() -> None:
-    def stack(pre_norm: bool) -> LayerStack:
-        return LayerStack([TransformerLayer(8, 16, 2, pre_norm=pre_norm)])
+    def stack(norm_first: bool) -> LayerStack:
+        return LayerStack([TransformerLayer(8, 16, 2, norm_first=norm_first)])
 
     with pytest.raises(ValueError, match="post-norm"):
         HourglassStack(stack(True), stack(True), stack(True), shorten_factor=2, dim=8)

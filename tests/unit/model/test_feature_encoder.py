@@ -49,7 +49,7 @@ def test_the_layer_norm_mode_normalises_every_block_and_group_norm_the_first() -
 
 def test_the_gradient_is_scaled_and_the_value_is_not() -> None:
     plain = FeatureEncoder(SMALL)
-    scaled = FeatureEncoder(SMALL, grad_mult=0.1)
+    scaled = FeatureEncoder(SMALL, gradient_scale=0.1)
     scaled.load_state_dict(plain.state_dict())
     x = torch.randn(2, 300)
     a, b = plain(x), scaled(x)
@@ -61,7 +61,7 @@ def test_the_gradient_is_scaled_and_the_value_is_not() -> None:
 
 
 def test_a_gradient_scale_of_zero_freezes_the_encoder() -> None:
-    encoder = FeatureEncoder(SMALL, grad_mult=0.0)
+    encoder = FeatureEncoder(SMALL, gradient_scale=0.0)
     assert not encoder(torch.randn(1, 300)).requires_grad
     assert not any(p.requires_grad for p in encoder.parameters())
 
@@ -73,7 +73,7 @@ def test_convolutions_are_kaiming_normal() -> None:
 
 
 def test_an_unknown_norm_mode_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="norm_mode: 'batch'"):
+    with pytest.raises(ValueError, match="norm: 'batch'"):
         FeatureEncoder(SMALL, "batch")  # type: ignore[arg-type]
 
 

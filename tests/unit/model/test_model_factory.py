@@ -6,8 +6,14 @@ import pytest
 import torch
 from model_helpers import HOURGLASS
 
-from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model, count_parameters
+from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
 from w2v2_ray.spec.model import ModelSpec
+
+
+def count_parameters(spec: ModelSpec, vocab_size: int | None = None) -> int:
+    with torch.device("meta"):
+        model = build_pretrain_model(spec) if vocab_size is None else build_ctc_model(spec, vocab_size)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_base_and_large_have_the_published_numbers_of_parameters() -> None:
@@ -27,15 +33,6 @@ def test_base_and_large_have_the_published_numbers_of_parameters() -> None:
 def test_the_naive_hourglass_adds_no_parameter() -> None:
     plain = ModelSpec.model_validate({"encoder": {"hourglass": None}})
     assert count_parameters(ModelSpec()) == count_parameters(plain)
-
-
-def test_counting_builds_nothing_and_agrees_with_what_is_built(small_spec: Callable[..., ModelSpec]) -> None:
-    spec = small_spec(hourglass=HOURGLASS | {"resample": "linear"})
-    state = torch.get_rng_state()
-    counted = count_parameters(spec), count_parameters(spec, 11)
-    assert torch.equal(torch.get_rng_state(), state)
-    built = build_pretrain_model(spec), build_ctc_model(spec, 11)
-    assert counted == tuple(sum(p.numel() for p in model.parameters()) for model in built)
 
 
 def test_the_backbone_of_a_pretrained_model_loads_into_a_recogniser(small_spec: Callable[..., ModelSpec]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.noise import NoiseUtterances
 from w2v2_ray.spec.loading import load_job_text
-from w2v2_ray.tune.process import run_child
+from w2v2_ray.tune.process import run_trial
 
 JOB = """kind: pretrain
 preset: tiny
@@ -29,7 +29,7 @@ def run(tmp_path):
             "sharing_node": 1,
             "measure": {"warmup_updates": 0, "timed_updates": 2, "noise": True, **changes},
         }
-        return run_child(request, timeout_s=timeout_s, log=tmp_path / "log")
+        return run_trial(request, timeout_s=timeout_s, log=tmp_path / "log")
 
     return measure
 
@@ -63,7 +63,7 @@ def test_a_trial_that_takes_too_long_is_ended(run):
 
 
 def test_a_crash_is_an_outcome_with_its_last_words(tmp_path):
-    outcome = run_child({"mode": "measure", "job": {"kind": "nothing"}}, timeout_s=60.0, log=tmp_path / "log")
+    outcome = run_trial({"mode": "measure", "job": {"kind": "nothing"}}, timeout_s=60.0, log=tmp_path / "log")
     assert outcome.status == "crashed"
     assert "KeyError" in outcome.reason
 

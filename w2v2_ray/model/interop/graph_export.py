@@ -62,7 +62,7 @@ class _ShapeFreeHourglass(nn.Module):
     def __init__(self, stack: HourglassStack) -> None:
         super().__init__()
         self.original = stack
-        self.pre_norm = False
+        self.norm_first = False
 
     @property
     def num_layers(self) -> int:

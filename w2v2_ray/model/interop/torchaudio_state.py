@@ -43,7 +43,7 @@ def arguments_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def import_torchaudio(path: Path, symbols: tuple[str, ...] | None = None) -> LoadedModel:
+def import_torchaudio_state(path: Path, symbols: tuple[str, ...] | None = None) -> LoadedModel:
     """Read a state dict of torchaudio, with the arguments beside it if `export_torchaudio` wrote them.
 
     A state dict alone says nothing of strides, heads and norm order; then those of the published models are assumed,
@@ -73,7 +73,7 @@ def read_description(path: Path) -> dict[str, Any]:
 def convert_torchaudio(
     content: Any, source: str, symbols: tuple[str, ...] | None = None, description: dict[str, Any] | None = None
 ) -> LoadedModel:
-    """Convert a loaded state dict; see `import_torchaudio`."""
+    """Convert a loaded state dict; see `import_torchaudio_state`."""
     description = description or {}
     theirs = as_state_dict(content, source)
     try:

@@ -7,7 +7,6 @@ are kept.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from w2v2_ray.errors import CheckpointError
+from w2v2_ray.places.checksums import sha256_of
 
 FORMAT = "w2v2-ray training state"
 FORMAT_VERSION = 1
@@ -238,9 +238,3 @@ def check_identity(found: Mapping[str, str], wanted: Mapping[str, str], where: P
             f"{where}: this run began with another {', '.join(differing)}; going on would break its loss curve. "
             "Restore the spec (spec.yaml in the run's folder has it), or start a new run under another name"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2v2_ray.errors import RunFailedError
+from w2v2_ray.places.checksums import sha256_of
 from w2v2_ray.places.durable import sync, write_text
 from w2v2_ray.run.checkpoints.fence import SupersededError
 from w2v2_ray.run.checkpoints.files import (
@@ -28,7 +29,6 @@ from w2v2_ray.run.checkpoints.files import (
     manifest_text,
     name_of,
     remove_state,
-    sha256_of,
     update_of,
 )
 from w2v2_ray.spec.job import CheckpointSpec

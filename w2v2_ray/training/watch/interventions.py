@@ -56,18 +56,6 @@ class Interventions:
         """Whether an update is passed over."""
         return any(0 < rollback.skip_first <= update <= rollback.skip_last for rollback in self.rollbacks)
 
-    def is_skipped(self, micro_batch: int, micro_batches_per_update: int) -> bool:
-        """Whether the micro-batch at this position of the stream is passed over."""
-        return self.skips(micro_batch // micro_batches_per_update + 1)
-
-    def skipped_micro_batches(self, micro_batches_per_update: int) -> tuple[range, ...]:
-        """Positions in the stream that are passed over, for the run's report; ranges may overlap."""
-        return tuple(
-            range((r.skip_first - 1) * micro_batches_per_update, r.skip_last * micro_batches_per_update)
-            for r in self.rollbacks
-            if r.skip_first
-        )
-
     def is_current(self, update: int, rollbacks: int) -> bool:
         """Whether a checkpoint still lies on the run's path, or only on one that a rollback abandoned.
 
