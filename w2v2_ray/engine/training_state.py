@@ -1,9 +1,10 @@
 """Training state on disk without reference to a world size or ZeRO stage.
 
-A folder holds `state-00000.safetensors`, ... (see `state_file.py`), one for each worker that saved, each holding
-the pieces of master weights and Adam moments that lived on it; nothing is gathered. `state.json` lists the parameters
-and the files. Any number of workers at any stage loads it: each reads the slices that its own partition needs.
-Buffers of the model are not part of it.
+A folder holds two files for each worker that saved (see `state_file.py`): `state-00000.safetensors` with the pieces of
+the master weights that lived on it, and `moments-00000.safetensors` with those of Adam's moments, so that using a model
+reads a third of the bytes; states of earlier versions have both in the first. Nothing is gathered. `state.json` lists
+the parameters and the files. Any number of workers at any stage loads it: each reads the slices that its own partition
+needs. Buffers of the model are not part of it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,21 @@ WEIGHT = "weight"
 _NAMES_SHOWN = 8
 
 
+def weights_file(rank: int) -> str:
+    """Name of the file with a worker's share of the weights."""
+    return f"state-{rank:05d}.safetensors"
+
+
+def moments_file(rank: int) -> str:
+    """Name of the file with its share of the moments."""
+    return f"moments-{rank:05d}.safetensors"
+
+
+def holds_weights(name: str) -> bool:
+    """Whether a file of a state is needed to use the model, by its name."""
+    return not name.startswith("moments-")
+
+
 @dataclass(frozen=True)
 class ParameterInfo:
     """A parameter of the state.
@@ -61,7 +77,7 @@ class StateDescription:
         step: Updates that Adam made (skipped ones not counted).
         kinds: Which state trained parameters have: weight alone before the first step, then the moments too.
         parameters: By name, in the model's order.
-        files: Names of the files, one a worker that saved.
+        files: Names of the files: those with weights, one a worker that saved, then those with moments.
         loss_scale: State of fp16's loss scaling, or None.
     """
 
@@ -110,9 +126,12 @@ class HostSnapshot:
     def write_share(self, folder: Path) -> list[Path]:
         """Write the share alone."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / self.description.files[self.world_rank]
-        write_state_file(path, self.pieces)
-        return [path]
+        written = []
+        for weights, name in ((True, weights_file(self.world_rank)), (False, moments_file(self.world_rank))):
+            if name in self.description.files:
+                write_state_file(folder / name, [part for part in self.pieces if (part[0].kind == WEIGHT) == weights])
+                written.append(folder / name)
+        return written
 
     def write_index(self, folder: Path) -> list[Path]:
         """Write `state.json` on rank 0; does nothing elsewhere."""
@@ -156,7 +175,11 @@ def _describe(engine: TrainingEngine, kinds: tuple[str, ...]) -> StateDescriptio
         step=fragments.adam_step(engine),
         kinds=kinds,
         parameters=_parameters_of(engine),
-        files=tuple(f"state-{rank:05d}.safetensors" for rank in range(engine.world_size)),
+        files=tuple(
+            name(rank)
+            for name in ((weights_file, moments_file) if len(kinds) > 1 else (weights_file,))
+            for rank in range(engine.world_size)
+        ),
         loss_scale=fragments.loss_scale_state(engine),
     )
 
@@ -205,11 +228,13 @@ def describe_training_state(folder: Path) -> StateDescription:
 class _StoredPieces:
     """Where each part of each parameter is, over all files of a state."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, weights_only: bool = False) -> None:
         self.folder = folder
         self.description = describe_training_state(folder)
+        self._kinds = (WEIGHT,) if weights_only else self.description.kinds
+        self.files = tuple(file for file in self.description.files if holds_weights(file) or not weights_only)
         self._places: dict[tuple[str, str], list[tuple[Piece, str]]] = defaultdict(list)
-        for file in self.description.files:
+        for file in self.files:
             for piece in read_pieces(folder / file):
                 self._places[piece.kind, piece.name].append((piece, file))
         self._check_complete()
@@ -218,7 +243,7 @@ class _StoredPieces:
         """Every parameter must be covered, without gap or overlap."""
         broken = []
         for name, parameter in self.description.parameters.items():
-            for kind in self.description.kinds if parameter.trained else (WEIGHT,):
+            for kind in self._kinds if parameter.trained else (WEIGHT,):
                 places = self._places[kind, name]
                 places.sort(key=lambda place: place[0].start)
                 ends = [0, *(piece.stop for piece, _ in places)]
@@ -249,7 +274,7 @@ class _StoredPieces:
                 part[3].copy_(value)
 
 
-def load_training_state(engine: TrainingEngine, folder: Path) -> None:
+def load_training_state(engine: TrainingEngine, folder: Path, *, verified: bool = False) -> None:
     """Load a state saved by any number of workers at any ZeRO stage; every rank calls it.
 
     Nothing is changed unless every file is whole and the parameters are the engine's. Afterwards masters, moments and
@@ -258,11 +283,12 @@ def load_training_state(engine: TrainingEngine, folder: Path) -> None:
     Args:
         engine: Same parameters as when saving; workers, stage and precision may differ.
         folder: The same on every rank.
+        verified: The files' checksums have been compared already.
 
     Raises:
         CheckpointError: On every rank, when the state is damaged or of another model.
     """
-    stored = _agree(lambda: _open_for(engine, folder))
+    stored = _agree(lambda: _open_for(engine, folder, verified=verified))
     description = stored.description
     fragments.set_adam_step(engine, description.step)
     _agree(lambda: stored.read(_wanted(engine, description.kinds)))
@@ -288,11 +314,11 @@ def _agree(action: Callable[[], T]) -> T:
     return cast("T", result)
 
 
-def _open_for(engine: TrainingEngine, folder: Path) -> _StoredPieces:
+def _open_for(engine: TrainingEngine, folder: Path, *, verified: bool) -> _StoredPieces:
     stored = _StoredPieces(folder)
     _check_same_parameters(engine, stored.description, folder)
     # Checksums need whole files: ranks share them out.
-    for file in stored.description.files[engine.world_rank :: engine.world_size]:
+    for file in () if verified else stored.files[engine.world_rank :: engine.world_size]:
         verify_state_file(folder / file)
     return stored
 
@@ -339,8 +365,12 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
 
-def read_full_weights(folder: Path) -> dict[str, Tensor]:
-    """Assemble the fp32 master weights. Needs neither an engine nor a process group.
+def read_full_weights(folder: Path, *, verified: bool = False) -> dict[str, Tensor]:
+    """Assemble the fp32 master weights. Needs neither an engine nor a process group; moments are not read.
+
+    Args:
+        folder: Of the state.
+        verified: The files' checksums have been compared already.
 
     Returns:
         By name, in the model's order, frozen parameters included.
@@ -348,8 +378,8 @@ def read_full_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: When the state is damaged.
     """
-    stored = _StoredPieces(folder)
-    for file in stored.description.files:
+    stored = _StoredPieces(folder, weights_only=True)
+    for file in () if verified else stored.files:
         verify_state_file(folder / file)
     weights = {name: torch.empty(parameter.numel) for name, parameter in stored.description.parameters.items()}
     stored.read((WEIGHT, name, 0, weight) for name, weight in weights.items())

@@ -14,7 +14,7 @@ from typing import Any
 from w2v2_ray.errors import StorageError
 from w2v2_ray.run import names
 from w2v2_ray.run.checkpoints.fence import Fence
-from w2v2_ray.run.checkpoints.files import CheckpointManifest
+from w2v2_ray.run.checkpoints.files import CheckpointManifest, every_file
 from w2v2_ray.run.notes import RunNotes
 from w2v2_ray.run.store import RunStore, SharedFolder
 
@@ -120,14 +120,14 @@ class RunFolder:
         """Committed states, newest last, as the storage has them now."""
         return self.store.state_names()
 
-    def fetch_state(self, path: Path) -> Path:
+    def fetch_state(self, path: Path, needed: Callable[[str], bool] = every_file) -> Path:
         """Make sure that a state's files are on this node; on a shared file system they are.
 
         Raises:
             CheckpointError: When a file of it is missing or altered.
             StorageUnavailableError: When the object store does not answer.
         """
-        return self.store.fetch_state(path)
+        return self.store.fetch_state(path, needed)
 
     def check_state(self, path: Path) -> CheckpointManifest:
         """Check a state: its checksums, or on an object store, which keeps its own, that all files have their sizes.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from w2v2_ray.run import names
 from w2v2_ray.run.checkpoints.fence import Fence
-from w2v2_ray.run.checkpoints.files import CheckpointManifest, list_states, remove_state, verify
+from w2v2_ray.run.checkpoints.files import CheckpointManifest, every_file, list_states, remove_state, verify
 from w2v2_ray.run.checkpoints.store import CheckpointStore
 from w2v2_ray.run.lock import run_lock
 from w2v2_ray.run.notes import RunNotes
@@ -76,8 +76,12 @@ class RunStore(ABC):
         """Committed states, newest last, as the storage has them now."""
 
     @abstractmethod
-    def fetch_state(self, path: Path) -> Path:
+    def fetch_state(self, path: Path, needed: Callable[[str], bool] = every_file) -> Path:
         """Make sure that a state's files are on this node.
+
+        Args:
+            path: Of the state.
+            needed: Other files, by name, may be missing.
 
         Raises:
             CheckpointError: When a file of it is missing or altered.
@@ -169,7 +173,7 @@ class SharedFolder(RunStore):
         """Those in the folder."""
         return [path.name for path in list_states(self._path / names.CHECKPOINTS)]
 
-    def fetch_state(self, path: Path) -> Path:
+    def fetch_state(self, path: Path, needed: Callable[[str], bool] = every_file) -> Path:
         """It is here."""
         return path
 

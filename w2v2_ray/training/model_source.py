@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from w2v2_ray.engine.training_state import read_full_weights
+from w2v2_ray.engine.training_state import holds_weights, read_full_weights
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.interop.format_names import SourceFormat
 from w2v2_ray.model.interop.formats import import_model
@@ -69,9 +70,10 @@ def _pick(run: RunFolder, *, best: bool) -> tuple[Path, list[str]]:
     damaged: list[str] = []
     if best:
         found = best_checkpoint(run.checkpoints)
-        found = run.fetch_state(found) if found is not None else None
+        found = run.fetch_state(found, holds_weights) if found is not None else None
     else:
-        found = newest_good(run.checkpoints, lambda _, e: damaged.append(e.message), fetch=run.fetch_state)
+        fetch = partial(run.fetch_state, needed=holds_weights)
+        found = newest_good(run.checkpoints, lambda _, e: damaged.append(e.message), fetch=fetch, needed=holds_weights)
     if found is None:
         what = "no validated checkpoint" if best else "no whole checkpoint"
         raise CheckpointError(f"{run.place}: {what} yet; let the run reach one (checkpoint.every_updates)")
@@ -86,8 +88,8 @@ def _average(run: RunFolder, count: int, symbols: tuple[str, ...] | None) -> Loa
         if len(chosen) == count:
             break
         try:
-            found = run.fetch_state(path)
-            verify(found)
+            found = run.fetch_state(path, holds_weights)
+            verify(found, needed=holds_weights)
             chosen.append(found)
         except CheckpointError as error:
             notes.append(error.message)
@@ -98,7 +100,9 @@ def _average(run: RunFolder, count: int, symbols: tuple[str, ...] | None) -> Loa
         )
     model = _from_checkpoint(chosen[0], symbols)
     updates = ", ".join(str(update_of(path)) for path in reversed(chosen))
-    averaged = replace(model, state=_mean([model.state, *(read_full_weights(path) for path in chosen[1:])]))
+    averaged = replace(
+        model, state=_mean([model.state, *(read_full_weights(path, verified=True) for path in chosen[1:])])
+    )
     return check_model(averaged).with_notes(*notes, f"the mean of the weights after updates {updates}")
 
 

@@ -311,7 +311,8 @@ class Trainer:
             return 0
         folder = self._state(found.folder.name)
         manifest = read_manifest(folder)
-        load_training_state(self._engine, folder)
+        # Of a shared folder the first worker has compared every checksum when it looked for the newest good state.
+        load_training_state(self._engine, folder, verified=self._run.store.is_here)
         self._guard.restore(manifest.watchdog)
         self._event("resume", update=manifest.update, world_size=self._engine.world_size, path=found.folder.name)
         return manifest.update

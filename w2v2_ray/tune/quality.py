@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from w2v2_ray.run import names
 from w2v2_ray.run.folder import read_lines
 from w2v2_ray.training.budget import trained_s
 from w2v2_ray.tune.folder import SweepFolder
@@ -55,10 +56,10 @@ class Comparison:
 
 def read_curve(folder: SweepFolder, measurement: Measurement) -> list[dict[str, float]]:
     """`update`, `trained_s`, `loss` and, in pre-training, `accuracy` of every metrics line of a trained point."""
-    records = list(read_lines(folder.runs / f"{measurement.key}-{measurement.repeat}" / "metrics.jsonl"))
-    names = ("update", "loss", "accuracy")
+    records = list(read_lines(folder.runs / f"{measurement.key}-{measurement.repeat}" / names.METRICS))
+    columns = ("update", "loss", "accuracy")
     return [
-        {**{name: float(record[name]) for name in names if name in record}, "trained_s": seconds}
+        {**{name: float(record[name]) for name in columns if name in record}, "trained_s": seconds}
         for record, seconds in zip(records, trained_s(records), strict=True)
     ]
 

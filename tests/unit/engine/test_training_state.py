@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from engine_cases import Setup, TinyNet
 from engine_worlds import Worlds
 from test_training_engine import all_state, assert_same_state
 
-from w2v2_ray.engine.state_file import read_pieces
+from w2v2_ray.engine.state_file import Piece, read_pieces, read_slices, write_state_file
 from w2v2_ray.engine.training_state import describe_training_state, read_full_weights
 from w2v2_ray.errors import CheckpointError
 
@@ -64,8 +65,8 @@ def test_loading_on_other_workers_at_another_stage_and_saving_again_changes_no_b
     worlds[2].run(cases.train, replace(after, seed=9), 2, 2, tmp_path / "before", tmp_path / "after")
 
     assert_same_state(tmp_path / "after", tmp_path / "before")
-    assert len(describe_training_state(tmp_path / "before").files) == 3
-    assert len(describe_training_state(tmp_path / "after").files) == 2
+    assert len(describe_training_state(tmp_path / "before").files) == 6
+    assert len(describe_training_state(tmp_path / "after").files) == 4
 
 
 def test_precision_may_change_between_saving_and_loading(worlds: Worlds, tmp_path: Path) -> None:
@@ -98,12 +99,61 @@ def test_a_snapshot_is_not_touched_by_the_updates_after_it(worlds: Worlds, setup
 def test_workers_share_the_writing_evenly(worlds: Worlds, tmp_path: Path, stage) -> None:
     setup = Setup(zero_stage=stage, hidden=200)
     worlds[3].run(cases.train, setup, 0, 1, None, tmp_path)
-    files = sorted(tmp_path.glob("*.safetensors"))
-    sizes = [sum(piece.numel for piece in read_pieces(file)) for file in files]
+    parameters = sum(parameter.numel() for parameter in TinyNet(setup).parameters())
+    for part, kinds, copies in (("state", {"weight"}, 1), ("moments", {"exp_avg", "exp_avg_sq"}, 2)):
+        files = sorted(tmp_path.glob(f"{part}-*.safetensors"))
+        pieces = [read_pieces(file) for file in files]
+        sizes = [sum(piece.numel for piece in some) for some in pieces]
 
-    assert [file.name for file in files] == [f"state-0000{rank}.safetensors" for rank in range(3)]
-    assert sum(sizes) == 3 * sum(parameter.numel() for parameter in TinyNet(setup).parameters())
-    assert max(sizes) - min(sizes) <= 0.2 * max(sizes)
+        assert [file.name for file in files] == [f"{part}-0000{rank}.safetensors" for rank in range(3)]
+        assert {piece.kind for some in pieces for piece in some} == kinds
+        assert sum(sizes) == copies * parameters
+        assert max(sizes) - min(sizes) <= 0.2 * max(sizes)
+
+
+def together(folder: Path) -> None:
+    """Rewrite a state as versions before 2026-11 wrote it: weights and moments of a worker in one file."""
+    index = json.loads((folder / "state.json").read_text())
+    ranks = [name for name in index["files"] if name.startswith("state-")]
+    for name in ranks:
+        parts = [folder / name, folder / name.replace("state-", "moments-")]
+        pieces = [(piece, value) for part in parts for piece, value in _values(part)]
+        write_state_file(folder / name, pieces)
+        parts[1].unlink()
+    edit_index(folder, files=ranks)
+
+
+def _values(file: Path) -> list[tuple[Piece, torch.Tensor]]:
+    pieces = read_pieces(file)
+    values = read_slices(file, [(piece, piece.start, piece.stop) for piece in pieces])
+    return [(piece, value.clone()) for piece, value in zip(pieces, values, strict=True)]
+
+
+def test_a_state_of_an_earlier_version_is_loaded_and_goes_on_bit_for_bit(worlds: Worlds, tmp_path: Path) -> None:
+    setup = Setup()
+    worlds[2].run(cases.train, setup, 0, 2, None, tmp_path / "new")
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    together(tmp_path / "old")
+    assert [file.name for file in sorted((tmp_path / "old").glob("*.safetensors"))] == [
+        "state-00000.safetensors",
+        "state-00001.safetensors",
+    ]
+    for name in ("new", "old"):
+        worlds[3].run(cases.train, setup, 2, 3, tmp_path / name, tmp_path / f"{name}-after")
+    assert_same_state(tmp_path / "new-after", tmp_path / "old-after")
+    for name, weight in read_full_weights(tmp_path / "new").items():
+        assert torch.equal(read_full_weights(tmp_path / "old")[name], weight)
+
+
+def test_weights_are_read_without_the_moments(worlds: Worlds, tmp_path: Path) -> None:
+    worlds[2].run(cases.train, Setup(), 0, 2, None, tmp_path)
+    expected = read_full_weights(tmp_path)
+    sizes = {part: sum(f.stat().st_size for f in tmp_path.glob(f"{part}-*")) for part in ("state", "moments")}
+    assert sizes["moments"] > sizes["state"]
+    for file in tmp_path.glob("moments-*"):
+        file.unlink()
+    for name, weight in read_full_weights(tmp_path).items():
+        assert torch.equal(weight, expected[name])
 
 
 def test_a_state_describes_itself_and_gives_its_weights_without_an_engine(worlds: Worlds, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class FakeRay:
         self.options = options
         if self.error is not None:
             raise self.error
-        logging.getLogger(module._TOKEN_LOGGER).warning("Token authentication is enabled for this Ray cluster.")
+        logging.getLogger(module.TOKEN_LOGGER).warning("Token authentication is enabled for this Ray cluster.")
         return SimpleNamespace(dashboard_url="127.0.0.1:8265")
 
     def shutdown(self) -> None:

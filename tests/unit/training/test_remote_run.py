@@ -98,7 +98,8 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_resumed(worlds: Worlds
     newest = list_states(run.checkpoints)[-1]
     manifest = read_manifest(newest)
     place = locate(job.storage_path) / "run" / "checkpoints" / newest.name / manifest.folder
-    (file,) = [name for name in manifest.files if name.endswith(".safetensors")]
+    file = "state-00000.safetensors"
+    assert file in manifest.files
     content = bytearray((place / file).read_bytes())
     content[-9] ^= 1
     (place / file).write_bytes(bytes(content))

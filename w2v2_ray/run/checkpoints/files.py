@@ -90,12 +90,18 @@ def _check_format(path: Path, name: str, version: int) -> None:
         )
 
 
-def verify(folder: Path, *, checksums: bool = True) -> CheckpointManifest:
+def every_file(name: str) -> bool:
+    """Take all files of a state."""
+    return True
+
+
+def verify(folder: Path, *, checksums: bool = True, needed: Callable[[str], bool] = every_file) -> CheckpointManifest:
     """Check every file of a checkpoint against its size and checksum.
 
     Args:
         folder: The checkpoint.
         checksums: False compares names and sizes only.
+        needed: Other files, by name, are not looked at.
 
     Raises:
         CheckpointError: Naming the first file that differs.
@@ -103,6 +109,8 @@ def verify(folder: Path, *, checksums: bool = True) -> CheckpointManifest:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
+        if not needed(name):
+            continue
         if not path.exists():
             raise CheckpointError(f"{path}: missing; use an earlier checkpoint")
         try:
@@ -196,6 +204,7 @@ def newest_good(
     on_bad: Callable[[Path, CheckpointError], None],
     wanted: Callable[[CheckpointManifest], bool] = lambda manifest: True,
     fetch: Callable[[Path], object] = lambda path: None,
+    needed: Callable[[str], bool] = every_file,
 ) -> Path | None:
     """The newest checkpoint or snapshot whose every file is as it was written.
 
@@ -204,13 +213,14 @@ def newest_good(
         on_bad: Told of damaged ones, which are passed over.
         wanted: Others are passed over in silence.
         fetch: Brings the files of one that lies on an object store.
+        needed: See `verify`.
     """
     for path in reversed(list_states(folder)):
         try:
             if not wanted(read_manifest(path)):
                 continue
             fetch(path)
-            verify(path)
+            verify(path, needed=needed)
         except CheckpointError as error:
             on_bad(path, error)
             continue

@@ -22,7 +22,7 @@ from w2v2_ray.places.durable import write_text
 from w2v2_ray.places.storage import Location
 from w2v2_ray.run import names
 from w2v2_ray.run.checkpoints.fence import Fence
-from w2v2_ray.run.checkpoints.files import CheckpointManifest
+from w2v2_ray.run.checkpoints.files import CheckpointManifest, every_file
 from w2v2_ray.run.checkpoints.store import CheckpointStore
 from w2v2_ray.run.remote.checkpoint_store import RemoteCheckpointStore
 from w2v2_ray.run.remote.event_log import join_events
@@ -201,9 +201,9 @@ class ObjectStore(RunStore):
         """Those that the store has."""
         return self.states.names()
 
-    def fetch_state(self, path: Path) -> Path:
+    def fetch_state(self, path: Path, needed: Callable[[str], bool] = every_file) -> Path:
         """Download it, unless it is here already."""
-        return self.states.fetch(path)
+        return self.states.fetch(path, needed)
 
     def check_state(self, path: Path) -> CheckpointManifest:
         """Check that all files are there with their sizes: the store keeps checksums of its own."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,14 @@ from filelock import FileLock
 from w2v2_ray.errors import CheckpointError, StorageError, StorageUnavailableError
 from w2v2_ray.places.durable import write_text
 from w2v2_ray.places.storage import Location, StoredFile
-from w2v2_ray.run.checkpoints.files import MANIFEST, CheckpointManifest, manifest_text, read_manifest, update_of
+from w2v2_ray.run.checkpoints.files import (
+    MANIFEST,
+    CheckpointManifest,
+    every_file,
+    manifest_text,
+    read_manifest,
+    update_of,
+)
 
 _DOWNLOADS = 4
 
@@ -113,13 +120,14 @@ class RemoteStates:
                 raise CheckpointError(f"{place / manifest.folder / file}: {found}; use an earlier checkpoint")
         return manifest
 
-    def fetch(self, path: Path) -> Path:
+    def fetch(self, path: Path, needed: Callable[[str], bool] = every_file) -> Path:
         """Bring a state's files into the working folder; those of other states make room.
 
         Several workers of a node may ask at once: one downloads.
 
         Args:
             path: Its folder here, whether it is here already or not.
+            needed: Other files, by name, are left there.
 
         Raises:
             CheckpointError: A file is missing, truncated or altered.
@@ -129,7 +137,8 @@ class RemoteStates:
         with FileLock(self._work.parent / "fetch.lock"):
             self._pull_manifest(path.name)
             manifest = read_manifest(path)
-            missing = [file for file, facts in manifest.files.items() if _size(path / file) != facts["bytes"]]
+            files = {file: facts for file, facts in manifest.files.items() if needed(file)}
+            missing = [file for file, facts in files.items() if _size(path / file) != facts["bytes"]]
             if missing:
                 self._make_room(path)
                 with ThreadPoolExecutor(_DOWNLOADS) as pool:
@@ -189,7 +198,7 @@ class RemoteStates:
     def forget_share(self, name: str, folder: str, rank: int) -> None:
         """Delete what a worker put of a state that was given up."""
         place = self.location / name / folder
-        mine = (f"rank-{rank:05d}.json", f"state-{rank:05d}.safetensors")
+        mine = (f"rank-{rank:05d}.json", *(f"{part}-{rank:05d}.safetensors" for part in ("state", "moments")))
         self._delete(place, mine if rank else (*mine, "state.json"))
 
     @staticmethod
