@@ -55,7 +55,7 @@ class EventLines:
     def __init__(self, best: float = float("inf"), *, keeps_best: bool = True) -> None:
         self._best = best
         self._keeps_best = keeps_best
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def line(self, event: dict[str, Any]) -> str | None:
         """The line of an event; None when it is not worth one, or was told with the same reason just before."""
@@ -66,12 +66,12 @@ class EventLines:
             return f"resized from {event.get('from')} to {event.get('to')} workers"
         if name not in _TROUBLE:
             if name in ("start", "resume", "recovered"):
-                self._told.clear()
+                self._reported.clear()
             return None
         reason = str(event.get("reason") or event.get("error") or "")
-        if self._told.get(name) == reason or _ends_the_run(reason):
+        if self._reported.get(name) == reason or _ends_the_run(reason):
             return None
-        self._told[name] = reason
+        self._reported[name] = reason
         return ": ".join(part for part in (_TROUBLE[name], reason) if part)
 
     def _held_out(self, event: dict[str, Any]) -> str:

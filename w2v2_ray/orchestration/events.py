@@ -93,7 +93,7 @@ class ClusterEvents(WorkerGroupCallback, ControllerCallback):
                 ray.kill(self._workers[rank].actor)
 
     def _silent(self, ranks: set[int]) -> dict[int, Ending]:
-        """Those of the workers that do not answer any more, and why: others only reported that they lost a peer."""
+        """Pick the workers that do not answer any more, and why: others only reported that they lost a peer."""
         pings = {self._workers[rank].actor.get_metadata.remote(): rank for rank in ranks}
         if not pings:
             return {}

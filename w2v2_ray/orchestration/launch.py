@@ -140,7 +140,7 @@ def launch(
     with run.hold(notify):
         objective = objective_of(job)
         job = objective.begin(job, run)
-        for part, census in objective.check(objective.at_hand(job, run)).items():
+        for part, census in objective.check(objective.localised(job, run)).items():
             run.event("utterances", part=part, **asdict(census))
             notify(f"{part}: {census}")
         check_same_run(job, run, fingerprint)

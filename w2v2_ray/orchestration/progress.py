@@ -53,7 +53,7 @@ class EventsFollower(_Follower):
         self._listener = listener
         super().__init__("w2v2-ray-events", interval_s)
         self._status: tuple[int, int] | None = None
-        self._told = {_key(event) for event in read_lines(self._path)}
+        self._reported = {_key(event) for event in read_lines(self._path)}
 
     def look(self) -> None:
         """Tell what was written since the last look."""
@@ -66,8 +66,8 @@ class EventsFollower(_Follower):
         self._status = (status.st_ino, status.st_size)
         for event in read_lines(self._path):
             key = _key(event)
-            if key not in self._told:
-                self._told.add(key)
+            if key not in self._reported:
+                self._reported.add(key)
                 self._listener(event)
 
 

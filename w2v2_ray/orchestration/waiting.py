@@ -41,8 +41,8 @@ class WaitingNote:
         self._looked = float("-inf")
         self._large_enough_since: float | None = None
         self._supply: Supply | None = None
-        self._told = ""
-        self._told_at = float("-inf")
+        self._reported = ""
+        self._reported_at = float("-inf")
 
     def room(self, needs: dict[str, float], workers: int) -> bool:
         """Whether the nodes are large enough, in use or not; true when nobody can tell."""
@@ -67,14 +67,14 @@ class WaitingNote:
         else:
             self._large_enough_since = None
         text = waiting_for(needs, workers, supply) or "waiting: there is room, but it is set aside for other runs"
-        if text != self._told or now - self._told_at >= _SIGN_OF_LIFE_S:
-            self._told, self._told_at = text, now
+        if text != self._reported or now - self._reported_at >= _SIGN_OF_LIFE_S:
+            self._reported, self._reported_at = text, now
             with contextlib.suppress(OSError):
                 self._event("waiting", reason=text)
 
     def over(self) -> None:
         """Workers run."""
-        self._told, self._large_enough_since = "", None
+        self._reported, self._large_enough_since = "", None
 
     def _newest(self, needs: dict[str, float]) -> Supply | None:
         now = self._clock()

@@ -101,7 +101,7 @@ def train_worker(config: dict[str, Any]) -> None:
         if objective.keeps_start(job):
             run.store.pull_start()
         session = start_session(
-            objective.at_hand(job, run),
+            objective.localised(job, run),
             run,
             local_rank=context.get_local_rank(),
             hooks=RayHooks(run, context.get_world_rank()),

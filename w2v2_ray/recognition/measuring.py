@@ -40,7 +40,7 @@ class Timing:
 
     @staticmethod
     def merged(timings: Sequence[Timing]) -> Timing:
-        """Those of several workers as one."""
+        """Join the timings of several workers."""
         return Timing(
             timings[0].batch_size,
             tuple(seconds for timing in timings for seconds in timing.batches_s),

@@ -126,7 +126,7 @@ class Checkpointer:
         self._store: CheckpointStore | None = None
         self._best_score = float("inf")
         self._kind: StateKind = "checkpoint"
-        self._owed: StateKind | None = None
+        self._pending: StateKind | None = None
         self._last_saved = -1
         self._last_time = time.monotonic()
 
@@ -155,7 +155,7 @@ class Checkpointer:
     def rewound(self, update: int) -> None:
         """Training went back to an update, whose state is on disk."""
         self._last_saved = update
-        self._owed = None
+        self._pending = None
 
     @property
     def store(self) -> CheckpointStore:
@@ -166,11 +166,11 @@ class Checkpointer:
     def signals(self) -> tuple[float, float, float]:
         """Busy, failed, due: this worker's part of the update's `Signals`."""
         store = self.store
-        wait_s = self._spec.snapshot_s if self._owed is None else max(_RETRY_S, self._spec.snapshot_s)
+        wait_s = self._spec.snapshot_s if self._pending is None else max(_RETRY_S, self._spec.snapshot_s)
         due = self._first and time.monotonic() - self._last_time >= wait_s
         return float(store.busy), float(store.problem is not None), float(due)
 
-    def heed(self, signals: Signals) -> None:
+    def give_up_failed(self, signals: Signals) -> None:
         """Give up a save that failed on any worker. Collective when one did."""
         if signals.failed:
             self._give_up(gather_objects(self.store.problem))
@@ -211,9 +211,9 @@ class Checkpointer:
             return "checkpoint"
         if signals.urgent or signals.leave:
             return "snapshot"
-        least = spec.snapshot_updates if self._owed is None else spec.snapshot_updates or _RETRY_UPDATES
+        least = spec.snapshot_updates if self._pending is None else spec.snapshot_updates or _RETRY_UPDATES
         if least is not None and signals.due and update - self._last_saved >= least:
-            return self._owed or "snapshot"
+            return self._pending or "snapshot"
         return None
 
     def save(self, update: int, kind: StateKind, validation: dict[str, float] | None, guard: Guard) -> None:
@@ -233,7 +233,7 @@ class Checkpointer:
         self._kind = kind
         self._last_saved = update
         self._last_time = time.monotonic()
-        self._owed = None
+        self._pending = None
 
     def settle(self) -> str | None:
         """Wait until the last save is committed, or give it up when it failed. Collective.
@@ -261,7 +261,7 @@ class Checkpointer:
         self.store.drop()
         reason = next(problem for problem in problems if problem)
         self._event("checkpoint_failed", update=self._last_saved, kind=self._kind, reason=reason)
-        self._owed = self._kind
+        self._pending = self._kind
         return reason
 
     def finish(self, update: int, validation: dict[str, float] | None, guard: Guard) -> None:

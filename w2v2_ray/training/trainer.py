@@ -239,7 +239,7 @@ class Trainer:
         summed = torch.tensor([float(weight), *mine.as_list()], dtype=torch.float64, device=self._device)
         normaliser, *rest = sum_over_workers(summed)
         signals = Signals.from_list(rest)
-        self._checkpoints.heed(signals)
+        self._checkpoints.give_up_failed(signals)
         return normaliser, signals
 
     def _learning_rate(self, update: int) -> float:

@@ -105,7 +105,7 @@ def _wait(processes: list[subprocess.Popen[bytes]], timeout_s: float | None, whi
 
 
 def _outcome(processes: list[subprocess.Popen[bytes]], results: list[Path], log: Path) -> Outcome:
-    """That of the first worker when all is well, else of the one that fell first into trouble."""
+    """Return the first worker's outcome when all is well, else that of the one that fell first into trouble."""
     written = [json.loads(path.read_text()) if path.exists() else None for path in results]
     bad = next((entry for entry in written if entry is not None and entry["status"] != "ok"), None)
     if bad is not None:

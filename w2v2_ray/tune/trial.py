@@ -66,7 +66,7 @@ def measure_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     """One measurement of one point."""
     config = config["trial"]
     measurement = measure_once(settings, SweepFolder(settings.folder).point(config["key"]), config["repeat"])
-    tune.report(_told(measurement))
+    tune.report(_reported(measurement))
 
 
 def paired_trial(config: dict[str, Any], settings: TrialSettings) -> None:
@@ -80,7 +80,7 @@ def paired_trial(config: dict[str, Any], settings: TrialSettings) -> None:
         made.append((against, mine))
         if not mine.ok:
             break
-    told = _told(made[-1][1])
+    told = _reported(made[-1][1])
     pairs = [(a.figures["frames_per_s"], b.figures["frames_per_s"]) for a, b in made if a.ok and b.ok]
     ratios = sorted(mine / against for against, mine in pairs)
     told["speed_up"] = ratios[len(ratios) // 2] if ratios and made[-1][1].ok else 0.0
@@ -101,7 +101,7 @@ def concat_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     values = concat_values(int(point.trial_job["batch"]["sub_batches_per_update"]), settings.largest_concat)
     best = largest_that_fits(values, fits)
     last = made[best] if best is not None else made[min(made)]
-    tune.report({**_told(last), "largest_concat": best or 0})
+    tune.report({**_reported(last), "largest_concat": best or 0})
 
 
 def measure_once(settings: TrialSettings, point: KeptPoint, repeat: int, concat: int | None = None) -> Measurement:
@@ -145,7 +145,7 @@ def quality_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     point, repeat = folder.point(config["key"]), int(config["repeat"])
     found = folder.measurements.find(point.key, repeat)
     if found is not None and found.figures.get("finished"):
-        tune.report(_told(found))
+        tune.report(_reported(found))
         return
     name = f"{point.key}-{repeat}"
     run = RunFolder(folder.runs / name)
@@ -175,7 +175,7 @@ def quality_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     outcome = run_trial(request, timeout_s=None, log=folder.logs / f"{name}.log", while_running=look)
     look()
     measurement = keep(outcome.status, outcome.reason, finished=True)
-    tune.report(_told(measurement))
+    tune.report(_reported(measurement))
 
 
 class _Follower:
@@ -184,7 +184,7 @@ class _Follower:
     def __init__(self, path: Path, every_updates: int, name: str) -> None:
         self._path = path
         self._every = every_updates
-        self._told = 0
+        self._reported = 0
         self.name = name
         self.latest: dict[str, Any] = {}
 
@@ -197,8 +197,8 @@ class _Follower:
         self.latest = quality_figures(records[-1], times[-1])
         due = []
         for record, spent_s in zip(records, times, strict=True):
-            if record["update"] >= self._told + self._every:
-                self._told = int(record["update"]) // self._every * self._every
+            if record["update"] >= self._reported + self._every:
+                self._reported = int(record["update"]) // self._every * self._every
                 due.append(quality_figures(record, spent_s))
         return due
 
@@ -209,7 +209,7 @@ def quality_figures(record: dict[str, Any], spent_s: float) -> dict[str, Any]:
     return {**{name: record[name] for name in names if name in record}, "trained_s": spent_s}
 
 
-def _told(measurement: Measurement) -> dict[str, Any]:
+def _reported(measurement: Measurement) -> dict[str, Any]:
     names = (*REPORTED, "update", "accuracy", "trained_s")
     figures = {name: measurement.figures[name] for name in names if measurement.figures.get(name) is not None}
     # ASHA reads the loss of every report.

@@ -53,7 +53,7 @@ def train_remotely(
     if flag is not None:
         hooks = OutageHooks(run.checkpoints, None, stop_at)
         hooks.flag, hooks.events = Path(flag), run.events if rank == "0" else None
-    session = start_session(objective_of(spec).at_hand(spec, run), run, hooks=hooks)
+    session = start_session(objective_of(spec).localised(spec, run), run, hooks=hooks)
     try:
         session.trainer.train()
     except StopError:

@@ -40,7 +40,7 @@ class Objective(Generic[J]):
         """Whether the run's folder holds what it begins from, which every node then needs."""
         return False
 
-    def at_hand(self, job: J, run: RunFolder) -> J:
+    def localised(self, job: J, run: RunFolder) -> J:
         """The job with what its run begins from as paths on this node, where the run is on an object store."""
         return job
 

@@ -35,7 +35,7 @@ class FinetuneObjective(Objective[FinetuneJob]):
         """Always."""
         return True
 
-    def at_hand(self, job: FinetuneJob, run: RunFolder) -> FinetuneJob:
+    def localised(self, job: FinetuneJob, run: RunFolder) -> FinetuneJob:
         """The initial weights and symbols on this node."""
         if run.store.is_here:
             return job

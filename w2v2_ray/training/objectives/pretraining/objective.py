@@ -36,7 +36,7 @@ class PretrainObjective(Objective[PretrainJob]):
         """Only where the weights come from a model."""
         return job.pretrained is not None
 
-    def at_hand(self, job: PretrainJob, run: RunFolder) -> PretrainJob:
+    def localised(self, job: PretrainJob, run: RunFolder) -> PretrainJob:
         """The initial weights on this node."""
         if job.pretrained is None or run.store.is_here:
             return job
