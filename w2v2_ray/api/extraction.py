@@ -18,6 +18,7 @@ from w2v2_ray.extraction.job import Extraction, Progress, carry_out, fitted_unit
 from w2v2_ray.extraction.settings import ExtractSettings
 from w2v2_ray.extraction.units import Units
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.precision import Precision
 from w2v2_ray.orchestration.share import run_on_workers
 from w2v2_ray.recognition.recogniser import Device, device_of
 from w2v2_ray.training.model_source import load_any
@@ -69,6 +70,7 @@ def extract(
     best: bool = False,
     average: int = 1,
     device: Device = "auto",
+    precision: Precision = "fp32",
     workers: int = 1,
     address: str | None = None,
     rows_per_file: int = 256,
@@ -88,6 +90,7 @@ def extract(
         best: As for `load`.
         average: As for `load`.
         device: As for `load`.
+        precision: As for `load`.
         workers: Ray workers that share the files; 1 needs no Ray.
         address: Ray cluster to join; None joins the one the environment names or starts one here.
         rows_per_file: Sources of a file.
@@ -104,7 +107,7 @@ def extract(
     place = str(model) if "://" in str(model) else Path(model).resolve()
     load = partial(_load, place, best, average, device)
     loaded, where = load()
-    extractor = Extractor(loaded, where)
+    extractor = Extractor(loaded, where, precision)
     settings = settled(settings, extractor)
     centres = _units(units, extractor, found.sources, settings)
     path = Path(out)
@@ -114,7 +117,7 @@ def extract(
             raise SpecError(f"--out {path}: a .npy file holds one source, not {len(found.sources)}; give a folder")
         failure = write_array(path, found.sources[0], extractor, settings, centres)
         return Extracted(path, 1, (failure,) if failure is not None else (), notes)
-    extraction = Extraction(load, tuple(found.sources), settings, path.resolve(), centres, rows_per_file)
+    extraction = Extraction(load, tuple(found.sources), settings, path.resolve(), centres, rows_per_file, precision)
     share = partial(run_on_workers, address=address, notify=notify)
     failures = carry_out(extraction, loaded, extractor, workers=workers, run_on_workers=share, progress=progress)
     if centres is not None:

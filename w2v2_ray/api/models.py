@@ -17,6 +17,7 @@ from w2v2_ray.extraction.extract import Codes, Features, extract_codes, extract_
 from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.extraction.layers import Layer
 from w2v2_ray.model.interop.loaded_model import LoadedModel, ModelKind
+from w2v2_ray.model.precision import Precision
 from w2v2_ray.orchestration.share import run_on_workers
 from w2v2_ray.recognition.decoding import GREEDY, Decoding
 from w2v2_ray.recognition.evaluate import Progress, Subject, evaluate_model
@@ -43,12 +44,16 @@ class Model:
         loaded: Weights and what they are.
         source: What was given to `load`.
         device: Where to compute.
+        precision: In which numbers.
     """
 
-    def __init__(self, loaded: LoadedModel, source: str | Path, device: Device = "auto") -> None:
+    def __init__(
+        self, loaded: LoadedModel, source: str | Path, device: Device = "auto", precision: Precision = "fp32"
+    ) -> None:
         self._loaded = loaded
         self._given = source
         self._device = device_of(device)
+        self._precision: Precision = precision
 
     @property
     def kind(self) -> ModelKind:
@@ -95,12 +100,12 @@ class Model:
         Raises:
             CheckpointError: When it is none.
         """
-        return recogniser_of(self._loaded, self._given, self._device)
+        return recogniser_of(self._loaded, self._given, self._device, self._precision)
 
     @cached_property
     def extractor(self) -> Extractor:
         """The model as an extractor of batches."""
-        return Extractor(self._loaded, self._device)
+        return Extractor(self._loaded, self._device, self._precision)
 
     @overload
     def transcribe(
@@ -237,6 +242,7 @@ def load(
     average: int = 1,
     vocabulary: str | os.PathLike[str] | None = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
 ) -> Model:
     """Load a model.
 
@@ -247,13 +253,15 @@ def load(
         average: Of a run, take the mean of the weights of so many of its newest checkpoints.
         vocabulary: File with the symbols of a recogniser that does not hold its own.
         device: auto takes a GPU when there is one.
+        precision: "bf16" and "fp16" compute matrix products in half precision: faster on GPUs and on CPUs with
+            instructions for it.
 
     Raises:
         UserError: When there is no model, or it is damaged.
     """
     place = str(source) if "://" in str(source) else Path(source)
     symbols = Path(vocabulary) if vocabulary is not None else None
-    return Model(load_any(place, best=best, average=average, vocabulary=symbols), place, device)
+    return Model(load_any(place, best=best, average=average, vocabulary=symbols), place, device, precision)
 
 
 def evaluate(
@@ -264,6 +272,7 @@ def evaluate(
     average: int = 1,
     vocabulary: str | os.PathLike[str] | None = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
     decoding: Decoding = GREEDY,
     batch_sizes: Sequence[int] = (8,),
     limit: int | None = None,
@@ -281,6 +290,7 @@ def evaluate(
         average: As for `load`.
         vocabulary: As for `load`.
         device: As for `load`.
+        precision: As for `load`.
         decoding: Greedy, or with a language model.
         batch_sizes: To be timed; transcripts do not depend on them.
         limit: Judge this many utterances only.
@@ -302,6 +312,7 @@ def evaluate(
         average=average,
         vocabulary=Path(vocabulary).resolve() if vocabulary is not None else None,
         device=device,
+        precision=precision,
         decoding=decoding.with_absolute_paths(),
         batch_sizes=tuple(batch_sizes),
     )

@@ -18,6 +18,8 @@ from w2v2_ray.cli.options import (
     LexiconOption,
     LmOption,
     LmWeightOption,
+    PrecisionChoice,
+    PrecisionOption,
     WordScoreOption,
 )
 
@@ -51,6 +53,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Judge this many utterances only.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, report.md, utterances.jsonl.")] = None,
     device: DeviceOption = DeviceChoice.AUTO,
+    precision: PrecisionOption = PrecisionChoice.FP32,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a recogniser: WER, CER, errors by kind and speaker, confusions, latency and real-time factor.
@@ -75,6 +78,7 @@ def evaluate(
             average=average,
             vocabulary=vocabulary,
             device=device.value,
+            precision=precision.value,
             decoding=Decoding(lm, lexicon, beam, lm_weight, word_score),
             batch_sizes=_sizes(batch_sizes),
             limit=limit,

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from w2v2_ray.cli.options import AverageOption, BestOption, DeviceChoice, DeviceOption
+from w2v2_ray.cli.options import (
+    AverageOption,
+    BestOption,
+    DeviceChoice,
+    DeviceOption,
+    InputsArgument,
+    PrecisionChoice,
+    PrecisionOption,
+)
 
 
 class WhatChoice(StrEnum):
@@ -17,6 +25,7 @@ class WhatChoice(StrEnum):
     FEATURES = "features"
     CODES = "codes"
     UNITS = "units"
+    LOGITS = "logits"
 
 
 class DtypeChoice(StrEnum):
@@ -29,16 +38,17 @@ class DtypeChoice(StrEnum):
 
 def extract(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a checkpoint, what `import` reads; or a URI.")],
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or datasets.")
-    ],
+    inputs: InputsArgument,
     out: Annotated[
         Path,
         typer.Option(help="Folder of Arrow files, also for `datasets.load_from_disk`; for one source NAME.npy."),
     ],
     what: Annotated[
         WhatChoice,
-        typer.Option(help="features: hidden states; codes: the quantizer's choices; units: clusters of a layer."),
+        typer.Option(
+            help="features: hidden states; codes: the quantizer's choices; units: clusters of a layer; "
+            "logits: log-probabilities of a recogniser."
+        ),
     ] = WhatChoice.FEATURES,
     layers: Annotated[
         str, typer.Option(help="all, or numbers parted by commas, with `features` and `last`: features,4,last.")
@@ -70,8 +80,9 @@ def extract(
         str | None, typer.Option(help="Ray cluster to join; without it (and RAY_ADDRESS) one is started here.")
     ] = None,
     device: DeviceOption = DeviceChoice.AUTO,
+    precision: PrecisionOption = PrecisionChoice.FP32,
 ) -> None:
-    """Extract hidden states, quantizer codes or units of audio of any length.
+    """Extract hidden states, quantizer codes, units or log-probabilities of audio of any length.
 
     A file that cannot be used is reported, the others are extracted all the same; the exit code is then 2. Killed and
     run again, it goes on with the files that are missing.
@@ -113,6 +124,7 @@ def extract(
             best=best,
             average=average,
             device=device.value,
+            precision=precision.value,
             workers=workers,
             address=address,
             progress=progress,

@@ -19,6 +19,10 @@ SetOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
+InputsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="INPUT...", help="Audio files, folders of them, datasets, or .txt lists of such by line."),
+]
 BestOption = Annotated[
     bool, typer.Option("--best", help="Of a run, take the checkpoint with the best validation, not the newest.")
 ]
@@ -36,6 +40,20 @@ class DeviceChoice(StrEnum):
 
 
 DeviceOption = Annotated[DeviceChoice, typer.Option("--device", help="auto takes a GPU when there is one.")]
+
+
+class PrecisionChoice(StrEnum):
+    """In which numbers to compute."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option("--precision", help="Of matrix products; bf16 and fp16 are faster where there is hardware."),
+]
 LmOption = Annotated[
     Path | None,
     typer.Option("--lm", help="n-gram language model, ARPA or KenLM binary, for beam search.", show_default=False),

@@ -15,9 +15,12 @@ from w2v2_ray.cli.options import (
     BestOption,
     DeviceChoice,
     DeviceOption,
+    InputsArgument,
     LexiconOption,
     LmOption,
     LmWeightOption,
+    PrecisionChoice,
+    PrecisionOption,
     WordScoreOption,
 )
 
@@ -49,9 +52,7 @@ def transcribe(
         str,
         typer.Argument(metavar="MODEL", help="A fine-tuning run, a checkpoint, what `import` reads; or a URI."),
     ],
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Audio files, folders of them, or datasets.")
-    ],
+    inputs: InputsArgument,
     best: BestOption = False,
     average: AverageOption = 1,
     vocabulary: VocabularyOption = None,
@@ -69,6 +70,7 @@ def transcribe(
     lm_weight: LmWeightOption = 2.0,
     word_score: WordScoreOption = -1.0,
     device: DeviceOption = DeviceChoice.AUTO,
+    precision: PrecisionOption = PrecisionChoice.FP32,
 ) -> None:
     """Transcribe audio of any length, with times and confidence. Greedy decoding, or beam search with --lm.
 
@@ -88,7 +90,9 @@ def transcribe(
         raise SpecError(
             f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
         )
-    recogniser = load_recogniser(model, best=best, average=average, vocabulary=vocabulary, device=device.value)
+    recogniser = load_recogniser(
+        model, best=best, average=average, vocabulary=vocabulary, device=device.value, precision=precision.value
+    )
     print_notes(recogniser.notes)
     found = find_sources(inputs)
     print_notes(found.notes)

@@ -160,6 +160,47 @@ def extract_codes(
         yield Codes(heard.name, heard.duration_s, extractor.frame_s, entries, num_entries, heard.hearing.note)
 
 
+@dataclass(frozen=True)
+class Logits:
+    """Outputs of a recogniser for one source.
+
+    Attributes:
+        name: Of the source.
+        duration_s: Its length.
+        frame_s: Seconds from one frame to the next.
+        log_probs: Natural logarithms [T, vocabulary].
+        note: Why they are not to be trusted, where the audio is silent or saturated.
+    """
+
+    name: str
+    duration_s: float
+    frame_s: float
+    log_probs: NDArray[np.float32]
+    note: str | None = None
+
+
+def extract_logits(
+    sources: Iterable[Source], extractor: Extractor, *, cutting: Cutting = USUAL
+) -> Iterator[Logits | Failure]:
+    """Give a recogniser's log-probabilities for sources, in their order, joined as for transcription.
+
+    Args:
+        sources: What to hear.
+        extractor: A recogniser.
+        cutting: How long sources are cut.
+
+    Raises:
+        CheckpointError: When the model is no recogniser.
+    """
+    extractor.log_probs([])
+    for heard in hear(sources, extractor.log_probs, extractor, cutting):
+        if isinstance(heard, Failure):
+            yield heard
+            continue
+        frames = np.concatenate([found[window.first_frame : window.last_frame] for window, found in heard.pieces])
+        yield Logits(heard.name, heard.duration_s, extractor.frame_s, frames, heard.hearing.note)
+
+
 def _joined(pieces: Sequence[tuple[Window, LayerFrames]], factors: Mapping[Layer, int]) -> LayerFrames:
     """The frames that count of every window, one after the other; windows are cut where shortened frames are, too."""
     return {

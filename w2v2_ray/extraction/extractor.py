@@ -13,8 +13,10 @@ from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.extraction.layers import FEATURES, Layer, chosen_layers
 from w2v2_ray.model.backbone import Wav2Vec2Backbone
+from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.hidden_states import at_full_rate, recorded, shorten_factors
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.precision import Precision, in_precision
 from w2v2_ray.model.pretraining import Wav2Vec2PretrainModel
 from w2v2_ray.model.waveforms import padded_batch
 
@@ -31,6 +33,7 @@ class Extractor:
     Args:
         model: What was loaded, of any kind.
         device: Where to compute.
+        precision: In which numbers.
 
     Attributes:
         spec: The network.
@@ -39,12 +42,14 @@ class Extractor:
         grid: Frames at whose multiples windows of long audio should begin: the Hourglass's factor.
     """
 
-    def __init__(self, model: LoadedModel, device: torch.device) -> None:
-        built = model.build().to(device).eval()
+    def __init__(self, model: LoadedModel, device: torch.device, precision: Precision = "fp32") -> None:
+        built = model.build()
         self._backbone = built if isinstance(built, Wav2Vec2Backbone) else built.backbone
         self._backbone.encoder.pos_conv.fold()
+        in_precision(built, precision).to(device).eval()
         self._quantizer = built.quantizer if isinstance(built, Wav2Vec2PretrainModel) else None
         self._device = device
+        self._head = built if isinstance(built, Wav2Vec2CtcModel) else None
         self._factors = shorten_factors(self._backbone)
         self.spec = model.spec
         self.source = model.source
@@ -123,6 +128,36 @@ class Extractor:
         for number, row in enumerate(heard):
             outputs[row] = array[number, : self.num_frames(len(waveforms[row]))].copy()
         return outputs
+
+    def log_probs(self, waveforms: Sequence[NDArray[np.int16]]) -> list[NDArray[np.float32]]:
+        """Give natural logarithms of a recogniser's outputs.
+
+        Args:
+            waveforms: 16 kHz mono int16, each [S].
+
+        Shape: for each waveform [T, vocabulary].
+
+        Raises:
+            CheckpointError: When the model is no recogniser.
+        """
+        if self._head is None:
+            raise CheckpointError(
+                f"{self.source}: no recogniser, so no log-probabilities; fine-tune it first (kind: finetune)"
+            )
+        outputs = [np.zeros((0, self._head.head.out_features), dtype=np.float32) for _ in waveforms]
+        heard = [row for row, waveform in enumerate(waveforms) if self.num_frames(len(waveform))]
+        if heard:
+            x, lengths = self._batch([waveforms[row] for row in heard])
+            with torch.inference_mode():
+                array = self._head(x, lengths).log_probs.cpu().numpy()
+            for number, row in enumerate(heard):
+                outputs[row] = array[number, : self.num_frames(len(waveforms[row]))].copy()
+        return outputs
+
+    @property
+    def num_outputs(self) -> int:
+        """Symbols of a recogniser; 0 of other models."""
+        return self._head.head.out_features if self._head is not None else 0
 
     def _batch(self, waveforms: Sequence[NDArray[np.int16]]) -> tuple[Tensor, Tensor]:
         eps = self.spec.normalize_eps if self.spec.normalize_waveform else None

@@ -15,6 +15,7 @@ import torch
 
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.pieces import Failure
+from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import SpecError
 from w2v2_ray.extraction.extract import extract_features
 from w2v2_ray.extraction.extractor import Extractor
@@ -24,6 +25,7 @@ from w2v2_ray.extraction.rows import Row, rows_of
 from w2v2_ray.extraction.settings import ExtractSettings, describe, schema_of
 from w2v2_ray.extraction.units import Units, fit_units
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.precision import Precision
 from w2v2_ray.places.new_files import new_file
 
 FORMAT = 1
@@ -57,6 +59,7 @@ class Extraction:
         units: Clusters, where those are wanted.
         out: The folder.
         rows_per_file: Sources of a file; a killed extraction goes on with the files that are missing.
+        precision: In which numbers to compute.
     """
 
     load: Callable[[], tuple[LoadedModel, torch.device]]
@@ -65,6 +68,7 @@ class Extraction:
     out: Path
     units: Units | None = None
     rows_per_file: int = 256
+    precision: Precision = "fp32"
 
     @property
     def parts(self) -> int:
@@ -79,7 +83,8 @@ class Extraction:
         """The columns."""
         encoder, channels = extractor.spec.encoder.dim, extractor.spec.feature_encoder.channels
         widths = [channels if layer == FEATURES else encoder for layer in self.settings.layers or ()]
-        return schema_of(self.settings, widths[: len(self.settings.columns)], extractor.spec.quantizer.codebooks)
+        width = widths[: len(self.settings.columns)]
+        return schema_of(self.settings, width, extractor.spec.quantizer.codebooks, extractor.num_outputs)
 
 
 def settled(settings: ExtractSettings, extractor: Extractor) -> ExtractSettings:
@@ -199,10 +204,13 @@ def _identity(extraction: Extraction, model: LoadedModel) -> dict[str, Any]:
         "format": FORMAT,
         "model": model.source,
         "weights": _fingerprint(model),
+        "precision": extraction.precision,
         "settings": describe(extraction.settings, extraction.units),
         "sources": names.hexdigest()[:16],
         "rows": len(extraction.sources),
         "parts": extraction.parts,
+        "frame_s": model.spec.feature_encoder.stride_samples / SAMPLE_RATE,
+        "vocabulary": list(model.vocabulary) if model.vocabulary is not None else None,
     }
 
 
@@ -240,4 +248,4 @@ def _work(extraction: Extraction, parts: list[int]) -> None:
     """What one worker does."""
     model, device = extraction.load()
     folder = ExtractionFolder(extraction.out, extraction.parts)
-    _write(extraction, Extractor(model, device), folder, parts, lambda count: None)
+    _write(extraction, Extractor(model, device, extraction.precision), folder, parts, lambda count: None)

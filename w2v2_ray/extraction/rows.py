@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.pieces import Failure
-from w2v2_ray.extraction.extract import Codes, Features, extract_codes, extract_features, runs_of
+from w2v2_ray.extraction.extract import (
+    Codes,
+    Features,
+    Logits,
+    extract_codes,
+    extract_features,
+    extract_logits,
+    runs_of,
+)
 from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.extraction.settings import Dtype, ExtractSettings, column_of
 from w2v2_ray.extraction.units import Units
@@ -35,6 +43,13 @@ def rows_of(
     if settings.what == "codes":
         for codes in extract_codes(sources, extractor, cutting=settings.cutting):
             yield codes if isinstance(codes, Failure) else {**_facts(codes), **_code_columns(codes, settings)}
+        return
+    if settings.what == "logits":
+        for logits in extract_logits(sources, extractor, cutting=settings.cutting):
+            if isinstance(logits, Failure):
+                yield logits
+            else:
+                yield {**_facts(logits), "logits": as_dtype(logits.log_probs, settings.dtype)}
         return
     for features in extract_features(
         sources,
@@ -74,7 +89,7 @@ def from_dtype(array: NDArray[Any], dtype: Dtype) -> NDArray[np.float32]:
     return (array.astype(np.uint32) << 16).view(np.float32)
 
 
-def _facts(result: Features | Codes) -> Row:
+def _facts(result: Features | Codes | Logits) -> Row:
     return {"id": result.name, "duration_s": result.duration_s, "note": result.note}
 
 

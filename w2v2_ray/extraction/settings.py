@@ -14,7 +14,7 @@ from w2v2_ray.extraction.extract import USUAL
 from w2v2_ray.extraction.layers import Layer
 from w2v2_ray.extraction.units import Units
 
-What = Literal["features", "codes", "units"]
+What = Literal["features", "codes", "units", "logits"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 _ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16(), "bfloat16": pa.uint16()}
@@ -26,7 +26,8 @@ class ExtractSettings:
     """What is wanted of every source.
 
     Attributes:
-        what: "features": hidden states; "codes": the quantizer's choices; "units": clusters of a layer's frames.
+        what: "features": hidden states; "codes": the quantizer's choices; "units": clusters of a layer's frames;
+            "logits": log-probabilities of a recogniser's outputs.
         layers: Of features or units; None takes all. See `layers.Layer`.
         weights: Of features: weigh the layers into one with these; None keeps each.
         pooled: Of features: the mean over frames.
@@ -53,7 +54,7 @@ class ExtractSettings:
             raise SpecError(f"--layers: units are of one layer, not of {count}; give one, such as 4")
         if self.what != "features" and (self.pooled or self.shortened or self.weights):
             raise SpecError(f"--pooled, --shortened and --weights are for features; {self.what} have none of them")
-        if self.what == "features" and self.collapsed:
+        if self.what in ("features", "logits") and self.collapsed:
             raise SpecError("--collapse: is for codes and units, whose neighbours can be equal")
 
     @property
@@ -76,19 +77,22 @@ def column_of(layer: Layer) -> str:
     return f"layer_{layer}" if isinstance(layer, int) else layer
 
 
-def schema_of(settings: ExtractSettings, widths: Sequence[int], codebooks: int) -> pa.Schema:
+def schema_of(settings: ExtractSettings, widths: Sequence[int], codebooks: int, outputs: int) -> pa.Schema:
     """The columns of an extraction.
 
     Args:
         settings: What is wanted.
         widths: D of each column of features.
         codebooks: G of codes.
+        outputs: Symbols of a recogniser.
     """
     fields = [pa.field("id", pa.string()), pa.field("duration_s", pa.float64()), pa.field("note", pa.string())]
     if settings.what == "features":
         for name, width in zip(settings.columns, widths, strict=True):
             frame = pa.list_(_ARROW_TYPES[settings.dtype], width)
             fields.append(pa.field(name, frame if settings.pooled else pa.list_(frame)))
+    elif settings.what == "logits":
+        fields.append(pa.field("logits", pa.list_(pa.list_(_ARROW_TYPES[settings.dtype], outputs))))
     elif settings.collapsed:
         fields += [pa.field(settings.what, pa.list_(pa.int64()))]
         fields += [pa.field(name, pa.list_(pa.float64())) for name in ("start_s", "end_s")]

@@ -11,6 +11,7 @@ from typing import Protocol
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.model.precision import Precision
 from w2v2_ray.recognition.decoding import GREEDY, Decoding
 from w2v2_ray.recognition.measuring import Judgeable, Timing, judgeable, measure
 from w2v2_ray.recognition.recogniser import Device, Recogniser, load_recogniser
@@ -49,6 +50,7 @@ class Subject:
         average: Of a run, take the mean of so many of its newest checkpoints.
         vocabulary: Its symbols, where the file does not hold them.
         device: Where to compute.
+        precision: In which numbers.
         decoding: How words are found.
         batch_sizes: To be timed.
     """
@@ -59,13 +61,19 @@ class Subject:
     average: int = 1
     vocabulary: Path | None = None
     device: Device = "auto"
+    precision: Precision = "fp32"
     decoding: Decoding = GREEDY
     batch_sizes: tuple[int, ...] = (8,)
 
     def load(self) -> Recogniser:
         """Load the recogniser."""
         return load_recogniser(
-            self.model, best=self.best, average=self.average, vocabulary=self.vocabulary, device=self.device
+            self.model,
+            best=self.best,
+            average=self.average,
+            vocabulary=self.vocabulary,
+            device=self.device,
+            precision=self.precision,
         )
 
     def open(self) -> Utterances:

@@ -15,6 +15,7 @@ from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.ctc import CtcOutput, Wav2Vec2CtcModel
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.precision import Precision, in_precision
 from w2v2_ray.model.waveforms import padded_batch
 from w2v2_ray.recognition.hypothesis import FloatArray
 from w2v2_ray.spec.job import TrainJob
@@ -33,6 +34,7 @@ class Recogniser:
         model: What was loaded; a recogniser with its vocabulary.
         text: How transcripts are written.
         device: Where to compute.
+        precision: In which numbers.
 
     Attributes:
         notes: What was noticed when it was loaded, such as a damaged checkpoint that was passed over.
@@ -41,7 +43,7 @@ class Recogniser:
         CheckpointError: When the model is none, or its vocabulary is not known.
     """
 
-    def __init__(self, model: LoadedModel, text: TextSpec, device: torch.device) -> None:
+    def __init__(self, model: LoadedModel, text: TextSpec, device: torch.device, precision: Precision = "fp32") -> None:
         if model.kind != "ctc":
             raise CheckpointError(
                 f"{model.source}: a {model.kind} model has no outputs to transcribe with; fine-tune it first "
@@ -52,7 +54,7 @@ class Recogniser:
         built = model.build()
         assert isinstance(built, Wav2Vec2CtcModel)
         built.backbone.encoder.pos_conv.fold()
-        self._network = built.to(device).eval()
+        self._network = in_precision(built, precision).to(device).eval()
         self._device = device
         self.spec = model.spec
         self.source = model.source
@@ -96,6 +98,7 @@ def load_recogniser(
     average: int = 1,
     vocabulary: Path | None = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
 ) -> Recogniser:
     """Load a recogniser from a run, a checkpoint, a model folder or another tool's file.
 
@@ -105,26 +108,31 @@ def load_recogniser(
         average: Of a run, the mean of so many of its newest checkpoints.
         vocabulary: Its symbols, where the file does not hold them.
         device: auto takes a GPU when there is one.
+        precision: In which numbers to compute.
 
     Raises:
         UserError: When there is none, or it is damaged.
     """
     where = device_of(device)
-    return recogniser_of(load_any(source, best=best, average=average, vocabulary=vocabulary), source, where)
+    model = load_any(source, best=best, average=average, vocabulary=vocabulary)
+    return recogniser_of(model, source, where, precision)
 
 
-def recogniser_of(model: LoadedModel, source: str | Path, device: torch.device) -> Recogniser:
+def recogniser_of(
+    model: LoadedModel, source: str | Path, device: torch.device, precision: Precision = "fp32"
+) -> Recogniser:
     """Make a recogniser of a model that was loaded.
 
     Args:
         model: What was loaded.
         source: From where; of a run, its transcripts are written as its spec says.
         device: Where to compute.
+        precision: In which numbers.
 
     Raises:
         CheckpointError: When the model is none, or its vocabulary is not known.
     """
-    return Recogniser(model, _text_spec(source, model), device)
+    return Recogniser(model, _text_spec(source, model), device, precision)
 
 
 def device_of(device: Device) -> torch.device:

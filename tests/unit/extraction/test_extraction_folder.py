@@ -17,7 +17,7 @@ from w2v2_ray.data.listening.pieces import Cutting
 from w2v2_ray.errors import AudioError, CheckpointError, DatasetError, SpecError, StorageError
 from w2v2_ray.extraction.rows import as_dtype, from_dtype
 from w2v2_ray.extraction.units import Units
-from w2v2_ray.model.factory import build_pretrain_model
+from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
 from w2v2_ray.model.interop.format_names import TargetFormat
 from w2v2_ray.model.interop.formats import export_model
 from w2v2_ray.model.interop.loaded_model import LoadedModel, check_model
@@ -266,3 +266,54 @@ def test_hugging_face_reads_the_folder(model, audio, tmp_path):
     for row, ours in zip(theirs, w2v2.open_extraction(tmp_path / "out"), strict=True):
         assert row["id"] == ours["id"]
         np.testing.assert_array_equal(row["layer_2"], ours["layer_2"])
+
+
+@pytest.fixture(scope="module")
+def recogniser(tmp_path_factory):
+    spec = w2v2.load_job("demo_pretrain").job.model
+    vocabulary = ("<s>", "<pad>", "</s>", "<unk>", "|", *"ABC")
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("recogniser") / "model"
+    made = LoadedModel(spec, "ctc", build_ctc_model(spec, len(vocabulary)).state_dict(), vocabulary)
+    export_model(check_model(made), TargetFormat.OWN, folder)
+    return folder
+
+
+def test_log_probabilities_are_those_that_transcription_sees_with_symbols_and_times(recogniser, model, audio, tmp_path):
+    assert run(recogniser, audio, "--out", tmp_path / "out", "--what", "logits").exit_code == 0
+    extraction = w2v2.open_extraction(tmp_path / "out")
+    expected = w2v2.load(recogniser, device="cpu").recogniser.log_probs(list(WAVES.values()))
+    for row, log_probs in zip(extraction, expected, strict=True):
+        np.testing.assert_allclose(row["logits"], log_probs, atol=1e-5)
+    assert extraction.about["vocabulary"][5:] == ["A", "B", "C"]
+    assert extraction.about["frame_s"] == 0.02
+    done = run(model, audio, "--out", tmp_path / "none", "--what", "logits")
+    assert done.exit_code == 2
+    assert "no recogniser, so no log-probabilities" in done.output
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_near_and_another_extraction(recogniser, audio, tmp_path, precision):
+    full, half = (w2v2.load(recogniser, device="cpu", precision=p) for p in ("fp32", precision))
+    wave = WAVES["e"]
+    a, b = (found.recogniser.log_probs([wave])[0] for found in (full, half))
+    assert np.abs(a - b).max() < 0.2
+    assert np.any(a != b)
+    a, b = (found.features(wave).layers[full.num_layers] for found in (full, half))
+    assert b.dtype == np.float32
+    assert 0 < np.abs(a - b).max() < 0.2
+    extract(recogniser, audio, tmp_path / "out")
+    with pytest.raises(StorageError, match="precision differ"):
+        extract(recogniser, audio, tmp_path / "out", precision=precision)
+
+
+def test_a_list_names_inputs_relative_to_itself(model, audio, tmp_path):
+    listed = audio / "list.txt"
+    listed.write_text("c.wav\n\na.wav\n")
+    assert run(model, listed, "--out", tmp_path / "out").exit_code == 0
+    rows = list(w2v2.open_extraction(tmp_path / "out"))
+    assert [row["id"] for row in rows] == [str(audio / "c.wav"), str(audio / "a.wav")]
+    listed.write_text("c.wav\nmissing.wav\n")
+    done = run(model, listed, "--out", tmp_path / "other")
+    assert done.exit_code == 2
+    assert "list.txt:2:" in done.output

@@ -57,14 +57,14 @@ class Inputs:
 
 
 def find_sources(inputs: Sequence[Path]) -> Inputs:
-    """List what is to be heard; folders are listed as `prepare` lists them.
+    """List what is to be heard; folders are listed as `prepare` lists them, a .txt file is a list of inputs.
 
     Raises:
         DatasetError: When an input does not exist, or a folder holds no audio.
     """
     sources: list[Source] = []
     notes: list[str] = []
-    for path in inputs:
+    for path in _listed(inputs):
         if path.is_dir() and not (path / MANIFEST_NAME).is_file():
             passed = ListingNotes()
             sources += (Source(str(file), partial(open_speech, file)) for file in list_audio(path, passed))
@@ -72,6 +72,24 @@ def find_sources(inputs: Sequence[Path]) -> Inputs:
         else:
             sources += _of(path)
     return Inputs(sources, notes)
+
+
+def _listed(inputs: Sequence[Path]) -> Iterator[Path]:
+    """The inputs, with those that a list names in its place: a .txt file with a path a line, relative to it."""
+    for path in inputs:
+        if path.suffix != ".txt" or not path.is_file():
+            yield path
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path}: not a list of paths, one a line, in UTF-8 ({error})") from error
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                named = path.parent / line.strip()
+                if not named.exists():
+                    raise DatasetError(f"{path}:{number}: {named}: there is no such file or folder")
+                yield named
 
 
 def _of(path: Path) -> Iterator[Source]:
