@@ -4,7 +4,7 @@ A folder holds two files for each worker that saved (see `state_file.py`): `stat
 the master weights that lived on it, and `moments-00000.safetensors` with those of Adam's moments, so that using a model
 reads a third of the bytes; states of earlier versions have both in the first. Nothing is gathered. `state.json` lists
 the parameters and the files. Any number of workers at any stage loads it: each reads the slices that its own partition
-needs. Buffers of the model are not part of it.
+needs. Buffers of the model are not part of it; tensors of the objective's own are in `task.safetensors`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from w2v2_ray.engine import fragments
@@ -26,10 +28,13 @@ from w2v2_ray.engine.state_file import Piece, read_pieces, read_slices, verify_s
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.places.durable import write_text
+from w2v2_ray.places.new_files import new_file
 
 T = TypeVar("T")
 
 INDEX = "state.json"
+EXTRA = "task.safetensors"
+"""Tensors of the objective's own, written by rank 0, where it has some."""
 FORMAT = "w2v2-ray training state"
 FORMAT_VERSION = 1
 WEIGHT = "weight"
@@ -48,7 +53,7 @@ def moments_file(rank: int) -> str:
 
 def holds_weights(name: str) -> bool:
     """Whether a file of a state is needed to use the model, by its name."""
-    return not name.startswith("moments-")
+    return not name.startswith("moments-") and name != EXTRA
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,13 @@ class HostSnapshot:
         pieces: The copies.
         description: The index; the same on every rank.
         world_rank: Whose share it is.
+        extra: Tensors of the objective's own; on rank 0.
     """
 
     pieces: list[tuple[Piece, Tensor]]
     description: StateDescription
     world_rank: int
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
     def write(self, folder: Path) -> list[Path]:
         """Write the share and, on rank 0, the index. No collective: it may run on a thread.
@@ -131,6 +138,10 @@ class HostSnapshot:
             if name in self.description.files:
                 write_state_file(folder / name, [part for part in self.pieces if (part[0].kind == WEIGHT) == weights])
                 written.append(folder / name)
+        if self.extra:
+            with new_file(folder / EXTRA) as temporary:
+                save_file(self.extra, temporary)
+            written.append(folder / EXTRA)
         return written
 
     def write_index(self, folder: Path) -> list[Path]:
@@ -142,8 +153,13 @@ class HostSnapshot:
         return [folder / INDEX]
 
 
-def snapshot_training_state(engine: TrainingEngine) -> HostSnapshot:
-    """Copy this rank's share of the state to host memory. Every rank calls it between the same two updates."""
+def snapshot_training_state(engine: TrainingEngine, extra: Mapping[str, Tensor] | None = None) -> HostSnapshot:
+    """Copy this rank's share of the state to host memory. Every rank calls it between the same two updates.
+
+    Args:
+        engine: Whose weights and moments.
+        extra: Tensors of the objective's own, the same on every rank.
+    """
     adam = engine.adam
     kinds = (WEIGHT, *fragments.MOMENTS) if fragments.has_moments(engine) else (WEIGHT,)
     copies: dict[tuple[int, str], Tensor] = {}
@@ -163,7 +179,11 @@ def snapshot_training_state(engine: TrainingEngine) -> HostSnapshot:
             pieces.append((piece, copies[key].narrow(0, fragment.offset, fragment.numel)))
     for name, start, values in fragments.owned_frozen(engine):
         pieces.append((Piece(WEIGHT, name, start, values.numel()), _host_copy(values)))
-    return HostSnapshot(pieces, _describe(engine, kinds), engine.world_rank)
+    first = engine.world_rank == 0
+    copied = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in (extra or {}).items() if first
+    }
+    return HostSnapshot(pieces, _describe(engine, kinds), engine.world_rank, copied)
 
 
 def _host_copy(tensor: Tensor) -> Tensor:
@@ -363,6 +383,22 @@ def _check_same_parameters(engine: TrainingEngine, description: StateDescription
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:_NAMES_SHOWN])
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
+
+
+def read_extra_state(folder: Path) -> dict[str, Tensor]:
+    """Tensors of the objective's own; none where the state has none.
+
+    Raises:
+        CheckpointError: When their file is damaged.
+    """
+    path = folder / EXTRA
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); resume from another checkpoint") from error
+    return found
 
 
 def read_full_weights(folder: Path, *, verified: bool = False) -> dict[str, Tensor]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.training_engine import TrainingEngine
@@ -104,6 +106,7 @@ class Checkpointer:
         identity: What must agree for a run to go on.
         epoch_after: Epoch of the micro-batch that follows an update.
         event: Writes an event, on the first worker only.
+        extra: Gives tensors of the objective's own, the same on every worker.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Checkpointer:
         identity: dict[str, str],
         epoch_after: Callable[[int], int],
         event: _Event,
+        extra: Callable[[], Mapping[str, Tensor]] = dict,
     ) -> None:
         self._job = job
         self._spec = job.checkpoint
@@ -122,6 +126,7 @@ class Checkpointer:
         self._identity = identity
         self._epoch_after = epoch_after
         self._event = event
+        self._extra = extra
         self._first = engine.world_rank == 0
         self._store: CheckpointStore | None = None
         self._best_score = float("inf")
@@ -218,7 +223,7 @@ class Checkpointer:
 
     def save(self, update: int, kind: StateKind, validation: dict[str, float] | None, guard: Guard) -> None:
         """Copy the state and write it in the background. Collective."""
-        snapshot = snapshot_training_state(self._engine)
+        snapshot = snapshot_training_state(self._engine, self._extra())
         manifest = CheckpointManifest(
             update=update,
             epoch=self._epoch_after(update),

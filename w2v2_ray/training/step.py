@@ -72,6 +72,7 @@ class Step:
         result = engine.update(
             islice(batches, count), count=count, total=self._per_update, forward=forward, normaliser=normaliser, lr=lr
         )
+        self._task.after_update(engine.module, update)
         names = self._task.sums
         zero = torch.zeros(len(names), dtype=torch.float64, device=engine.device)
         return result, dict(zip(names, sum_over_workers(sum(sums.values(), zero)), strict=True))

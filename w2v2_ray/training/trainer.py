@@ -19,7 +19,7 @@ from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.engine.distributed import broadcast_object, gather_objects
 from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
-from w2v2_ray.engine.training_state import load_training_state
+from w2v2_ray.engine.training_state import load_training_state, read_extra_state
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.run.checkpoints.fence import Fence
 from w2v2_ray.run.checkpoints.files import read_manifest
@@ -91,7 +91,7 @@ class Trainer:
         self._recorder: Recorder | None = None
         self._guard = Guard(job, watched, run.path, self._event)
         self._checkpoints = Checkpointer(
-            job, engine, run, run_identity(job, fingerprint), self._epoch_after, self._event
+            job, engine, run, run_identity(job, fingerprint), self._epoch_after, self._event, task.state
         )
         self._resumed: Found | None = None
         self._last_validation: dict[str, float] | None = None
@@ -200,6 +200,7 @@ class Trainer:
         target = self._guard.decide(verdict, good, self._first)
         folder = self._state(broadcast_object(good[target].name if self._first else None))
         load_training_state(self._engine, folder)
+        self._task.load_state(read_extra_state(folder))
         self._guard.restore(read_manifest(folder).watchdog)
         if self._first:
             checkpoints.forget_after(target)
@@ -313,6 +314,7 @@ class Trainer:
         manifest = read_manifest(folder)
         # Of a shared folder the first worker has compared every checksum when it looked for the newest good state.
         load_training_state(self._engine, folder, verified=self._run.store.is_here)
+        self._task.load_state(read_extra_state(folder))
         self._guard.restore(manifest.watchdog)
         self._event("resume", update=manifest.update, world_size=self._engine.world_size, path=found.folder.name)
         return manifest.update

@@ -18,11 +18,13 @@ from trainer_cases import (
     metrics_of,
     saved_updates,
     train,
+    train_with_teacher,
     validate_twice,
 )
 
-from w2v2_ray.engine.training_state import read_full_weights
-from w2v2_ray.run.checkpoints.files import MANIFEST, list_checkpoints
+from w2v2_ray.engine.training_state import read_extra_state, read_full_weights
+from w2v2_ray.errors import CheckpointError
+from w2v2_ray.run.checkpoints.files import MANIFEST, list_checkpoints, read_manifest
 from w2v2_ray.spec.job import PretrainJob
 
 CLOCKED = {"frames_per_s", "masked_frames_per_s", "audio_s_per_s", "update_s", "data_wait_fraction", "time"}
@@ -289,3 +291,23 @@ def test_a_run_without_validation_data_and_without_trace_writes_metrics_alone(wo
     assert [record["update"] for record in metrics_of(job)] == [4, 5]
     assert events_of(job, "validation") == []
     assert not folder_of(job).samples.exists()
+
+
+def test_a_task_may_have_state_of_its_own_that_checkpoints_keep_bit_for_bit(worlds: Worlds, tiny_job, tmp_path: Path):
+    whole, stopped = tiny_job(storage_path=str(tmp_path / "whole")), tiny_job(storage_path=str(tmp_path / "stopped"))
+    teachers = worlds[1].run(train_with_teacher, whole.model_dump(mode="json"))
+    worlds[2].run(train_with_teacher, stopped.model_dump(mode="json"), 4)
+    teachers += worlds[3].run(train_with_teacher, stopped.model_dump(mode="json"))
+    assert exact(metrics_of(whole)) == exact(metrics_of(stopped))
+    expected, *others = teachers
+    weights = weights_of(whole)
+    assert any(not torch.equal(expected[name], weights[name].view_as(expected[name])) for name in expected)
+    for other in others:
+        assert other.keys() == expected.keys()
+        for name, tensor in expected.items():
+            assert torch.equal(other[name], tensor), name
+    kept = list_checkpoints(folder_of(whole).checkpoints)[-1]
+    assert {"task.safetensors", "state-00000.safetensors"} <= set(read_manifest(kept).files)
+    (kept / "task.safetensors").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match=r"task\.safetensors: damaged"):
+        read_extra_state(kept)

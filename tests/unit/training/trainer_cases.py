@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import torch
 
 from w2v2_ray.run.checkpoints.files import list_checkpoints, read_manifest
 from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.job import PretrainJob, TrainJob
 from w2v2_ray.spec.kinds import parse_job
 from w2v2_ray.training.hooks import NoHooks
+from w2v2_ray.training.objectives.pretraining.task import PretrainTask
 from w2v2_ray.training.session import start_session
 
 
@@ -69,6 +74,36 @@ def train(job: dict[str, Any], kill_at: int | None = None, stop_at: int | None =
     finally:
         session.close()
     return hooks
+
+
+class TeacherTask(PretrainTask):
+    """A task with state of its own: a mean of the weights that follows them, update by update."""
+
+    teacher: dict[str, torch.Tensor] | None = None
+
+    def after_update(self, module: torch.nn.Module, update: int) -> None:
+        weights = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+        before = self.teacher or weights
+        self.teacher = {name: 0.75 * before[name] + 0.25 * weight for name, weight in weights.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.teacher or {}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.teacher = dict(state) or None
+
+
+def train_with_teacher(job: dict[str, Any], stop_at: int | None = None) -> dict[str, torch.Tensor]:
+    """Train a job whose task has a teacher; returns it."""
+    made: list[TeacherTask] = []
+
+    def make(*given: Any) -> TeacherTask:
+        made.append(TeacherTask(*given))
+        return made[-1]
+
+    with patch("w2v2_ray.training.objectives.pretraining.task.PretrainTask", make):
+        train(job, stop_at=stop_at)
+    return made[0].state()
 
 
 def validate_twice(job: dict[str, Any]) -> list[dict[str, float]]:

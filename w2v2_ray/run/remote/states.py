@@ -199,7 +199,7 @@ class RemoteStates:
         """Delete what a worker put of a state that was given up."""
         place = self.location / name / folder
         mine = (f"rank-{rank:05d}.json", *(f"{part}-{rank:05d}.safetensors" for part in ("state", "moments")))
-        self._delete(place, mine if rank else (*mine, "state.json"))
+        self._delete(place, mine if rank else (*mine, "state.json", "task.safetensors"))
 
     @staticmethod
     def _delete(place: Location, names: Iterable[str]) -> None:

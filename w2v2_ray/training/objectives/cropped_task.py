@@ -17,6 +17,7 @@ from w2v2_ray.model.waveforms import INT16_SCALE
 from w2v2_ray.spec.job import MaskedJob
 from w2v2_ray.training.objectives.cropped import mask_drawer
 from w2v2_ray.training.objectives.drawing import layer_keep, pinned, used_utterances
+from w2v2_ray.training.objectives.task import Stateless
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class MaskedMicroBatch:
     epochs: tuple[int, ...]
 
 
-class CroppedTask:
+class CroppedTask(Stateless):
     """Crops, masks and what they weigh.
 
     Args:

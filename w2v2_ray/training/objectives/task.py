@@ -61,6 +61,36 @@ class Task(Protocol[M]):
         """(epoch, utterance id) of everything in a micro-batch, for the sample trace."""
         ...
 
+    def after_update(self, module: nn.Module, update: int) -> None:
+        """Do what follows an update, such as moving a teacher after its student; on every worker alike."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors of the task's own, the same on every worker, which checkpoints keep beside the weights."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take them back; empty where a checkpoint has none.
+
+        Raises:
+            CheckpointError: When they are not what the task needs.
+        """
+        ...
+
+
+class Stateless:
+    """What a task without state of its own inherits."""
+
+    def after_update(self, module: nn.Module, update: int) -> None:
+        """Nothing follows."""
+
+    def state(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """There is none to take."""
+
 
 @dataclass(frozen=True)
 class Training:

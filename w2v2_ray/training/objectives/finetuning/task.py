@@ -29,6 +29,7 @@ from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import ModelSpec
 from w2v2_ray.training.objectives.drawing import filled, layer_keep, pinned, used_utterances
 from w2v2_ray.training.objectives.finetuning.selection import Selection
+from w2v2_ray.training.objectives.task import Stateless
 
 _MIN_SPANS = 2  # reference: compute_mask_indices(min_masks=2) for time, 0 for channels
 
@@ -93,7 +94,7 @@ class FinetuneMicroBatch:
     epochs: tuple[int, ...]
 
 
-class FinetuneTask:
+class FinetuneTask(Stateless):
     """CTC on one dataset, as the trainer sees it.
 
     Args:
