@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
 .PHONY: demo test lint format bench clean
 
 demo: $(STAMP)
 	$(BIN)/w2v2-ray demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What one runs while editing: everything that needs no cluster and takes a moment.
+test-fast: lint
+	$(PYTEST) -m "not ray and not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
