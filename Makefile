@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-fast lint format docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/w2v2-ray demo
