@@ -159,6 +159,14 @@ class SpeechDataset:
             check_index(location, manifest, dataset.index)
         return dataset
 
+    def check_checksums(self) -> None:
+        """Read every byte and compare checksums.
+
+        Raises:
+            DatasetError: Naming the file that was altered.
+        """
+        check_checksums(self._location, self.manifest, self._cache)
+
     @property
     def uri(self) -> str:
         """Where it is."""

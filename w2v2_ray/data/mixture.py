@@ -61,6 +61,16 @@ class DatasetMixture:
         """Audio hours, repetitions counted."""
         return sum(dataset.hours * repeat for dataset, repeat in self._parts)
 
+    def check_checksums(self) -> None:
+        """Read every byte of the datasets and compare checksums.
+
+        Raises:
+            DatasetError: Naming the file that was altered.
+        """
+        for dataset in {id(part): part for part, _ in self._parts}.values():
+            if isinstance(dataset, SpeechDataset):
+                dataset.check_checksums()
+
     def __len__(self) -> int:
         return self._first[-1]
 

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from w2v2_ray import errors
-from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.finished import finished_at, updates_made
@@ -29,6 +28,7 @@ from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.run.opening import is_uri, open_run
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
+from w2v2_ray.training.objectives.data import kept_open, open_data
 from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.trainer import run_identity
 
@@ -86,11 +86,9 @@ def check_data(job: TrainJob) -> str:
     for refs in (job.data.train, job.data.validation):
         if not refs:
             continue
-        parts = [(ref.path, ref.repeat) for ref in refs]
-        cache: dict[str, Any] = {"cache_dir": job.data.cache_dir, "cache_bytes": job.data.cache_bytes}
-        mixture = open_mixture(parts, verify="sizes", **cache)
+        mixture = open_data(job, refs, verify="sizes")
         if mixture.num_samples.sum(dtype="int64") * 2 <= CHECKSUM_LIMIT_BYTES:
-            mixture = open_mixture(parts, verify="checksums", **cache)
+            mixture.check_checksums()
         fingerprints.append(mixture.fingerprint)
     return fingerprints[0]
 
@@ -135,8 +133,16 @@ def launch(
     if not resume and (list_checkpoints(run.checkpoints) or run.metrics.exists()):
         raise StorageError(f"{run.place}: this run exists; use another name, or --resume to go on with it")
     job = with_absolute_paths(job)
-    fingerprint = check_data(job)
-    run.create()
+    with kept_open():
+        fingerprint = check_data(job)
+        run.create()
+        return _launch(job, run, fingerprint, address, notify)
+
+
+def _launch(
+    job: TrainJob, run: RunFolder, fingerprint: str, address: str | None, notify: Callable[[str], None]
+) -> RunResult:
+    """Hold the run, settle what it begins from, and train."""
     with run.hold(notify):
         objective = objective_of(job)
         job = objective.begin(job, run)

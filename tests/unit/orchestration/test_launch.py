@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from w2v2_ray import errors
+from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.errors import CheckpointError, DatasetError, StorageError, UserError
 from w2v2_ray.orchestration import launch as launching
@@ -197,3 +198,22 @@ def test_the_error_a_worker_left_behind_is_raised_as_itself_once(tmp_path: Path)
     assert launching._fatal_error(run, fatal.name) is None
     write_text(fatal, '{"type": "OfTheFuture", "message": "what"}')
     assert type(launching._fatal_error(run, fatal.name)) is errors.RunFailedError
+
+
+def test_the_driver_opens_each_dataset_once_and_the_next_launch_anew(tiny_job, finetune_job, monkeypatch):
+    opened: list[str] = []
+    honest = SpeechDataset.open.__func__
+
+    def counting(cls, uri, *rest):
+        opened.append(str(uri))
+        return honest(cls, uri, *rest)
+
+    monkeypatch.setattr(SpeechDataset, "open", classmethod(counting))
+    job = tiny_job()
+    for launches in (1, 2):
+        launch(job)
+        assert opened.count(job.data.train[0].path) == opened.count(job.data.validation[0].path) == launches
+    opened.clear()
+    tuning = finetune_job(name="tuned")  # its training and held-out data are one dataset
+    launch(tuning)
+    assert opened == [tuning.data.train[0].path]
