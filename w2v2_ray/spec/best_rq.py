@@ -32,6 +32,8 @@ class BestRqJob(MaskedJob):
     kind: Literal["best_rq"] = "best_rq"
     targets: RandomProjectionSpec = RandomProjectionSpec()
     """The random projection quantizer."""
+    experimental: bool = False
+    """Write true to say that you know: without it, the job is warned of."""
 
     @property
     def training_only(self) -> tuple[str, ...]:
@@ -43,6 +45,11 @@ class BestRqJob(MaskedJob):
         return {"model": self.model.identity(), "targets": self.targets.model_dump_json(), **super().identity()}
 
     def advice(self) -> Iterator[Finding]:
-        """That it is experimental."""
+        """Say that it is experimental."""
         yield from super().advice()
-        yield Finding("kind: best_rq is experimental: no published result was reproduced with it", ("kind",))
+        if not self.experimental:
+            yield Finding(
+                "kind: best_rq is experimental: no published result was reproduced with it; write `experimental: true` "
+                "to say that you know",
+                ("kind",),
+            )

@@ -179,3 +179,9 @@ def test_a_plan_counts_the_parameters_of_the_model(best_rq_job):
     plan = objective_of(job).plan(job)
     assert plan.total_parameters == sum(p.numel() for p in build_model(job).parameters())
     assert plan.masked_frames_per_update > 0
+
+
+def test_who_trains_with_it_is_told_that_it_is_experimental_until_they_say_so(best_rq_job):
+    (finding,) = best_rq_job().advice()
+    assert "experimental" in finding.message
+    assert list(best_rq_job(experimental=True).advice()) == []
