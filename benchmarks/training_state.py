@@ -20,13 +20,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from w2v2_ray.engine.distributed import barrier, gather_objects, init_process_group
+from w2v2_ray.engine.state_index import describe_training_state
 from w2v2_ray.engine.training_engine import TrainingEngine
-from w2v2_ray.engine.training_state import (
-    describe_training_state,
-    load_training_state,
-    read_full_weights,
-    snapshot_training_state,
-)
+from w2v2_ray.engine.training_state import load_training_state, read_full_weights, snapshot_training_state
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.model import EncoderSpec, ModelSpec

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
+from w2v2_ray.api.places import absolute
 from w2v2_ray.data.listening.inputs import Source, find_sources
 from w2v2_ray.data.listening.pieces import Failure
 from w2v2_ray.errors import SpecError
 from w2v2_ray.extraction.extractor import Extractor
-from w2v2_ray.extraction.job import Extraction, Progress, carry_out, fitted_units, settled, write_array
+from w2v2_ray.extraction.job import UNITS_FILE, Extraction, Progress, carry_out, fitted_units, settled, write_array
 from w2v2_ray.extraction.settings import ExtractSettings
 from w2v2_ray.extraction.units import Units
 from w2v2_ray.model.interop.loaded_model import LoadedModel
@@ -104,8 +105,7 @@ def extract(
         raise SpecError("--what units goes with --units FILE or --fit-units K")
     several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     found = find_sources([Path(path).resolve() for path in several])
-    place = str(model) if "://" in str(model) else Path(model).resolve()
-    load = partial(_load, place, best, average, device)
+    load = partial(_load, absolute(model), best, average, device)
     loaded, where = load()
     extractor = Extractor(loaded, where, precision)
     settings = settled(settings, extractor)
@@ -121,11 +121,11 @@ def extract(
     share = partial(run_on_workers, address=address, notify=notify)
     failures = carry_out(extraction, loaded, extractor, workers=workers, run_on_workers=share, progress=progress)
     if centres is not None:
-        centres.save(path / "units.npy")
+        centres.save(path / UNITS_FILE)
     return Extracted(path, len(found.sources), tuple(failures), notes)
 
 
-def _load(source: str | Path, best: bool, average: int, device: Device) -> tuple[LoadedModel, torch.device]:
+def _load(source: str, best: bool, average: int, device: Device) -> tuple[LoadedModel, torch.device]:
     return load_any(source, best=best, average=average), device_of(device)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar, overload
 
 from w2v2_ray.api.audio import AudioLike, as_sources
+from w2v2_ray.api.places import absolute, place_of
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.pieces import Cutting, Failure
 from w2v2_ray.data.schema import SAMPLE_RATE
@@ -259,7 +260,7 @@ def load(
     Raises:
         UserError: When there is no model, or it is damaged.
     """
-    place = str(source) if "://" in str(source) else Path(source)
+    place = place_of(source)
     symbols = Path(vocabulary) if vocabulary is not None else None
     return Model(load_any(place, best=best, average=average, vocabulary=symbols), place, device, precision)
 
@@ -306,8 +307,8 @@ def evaluate(
         raise SpecError("--address: one worker needs no Ray; give --workers too")
     several = [datasets] if isinstance(datasets, (str, os.PathLike)) else datasets
     subject = Subject(
-        model=_whole(model),
-        datasets=tuple(_whole(uri) for uri in several),
+        model=absolute(model),
+        datasets=tuple(absolute(uri) for uri in several),
         best=best,
         average=average,
         vocabulary=Path(vocabulary).resolve() if vocabulary is not None else None,
@@ -318,8 +319,3 @@ def evaluate(
     )
     run = partial(run_on_workers, address=address, notify=notify)
     return evaluate_model(subject, limit=limit, workers=workers, run_on_workers=run, progress=progress)
-
-
-def _whole(place: str | os.PathLike[str]) -> str:
-    """The place as a worker in another folder finds it."""
-    return str(place) if "://" in str(place) else str(Path(place).resolve())

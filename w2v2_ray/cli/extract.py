@@ -10,12 +10,16 @@ import typer
 
 from w2v2_ray.cli.options import (
     AverageOption,
+    BatchSizeOption,
     BestOption,
     DeviceChoice,
     DeviceOption,
     InputsArgument,
+    OverlapOption,
     PrecisionChoice,
     PrecisionOption,
+    WindowOption,
+    cutting_of,
 )
 
 
@@ -72,9 +76,9 @@ def extract(
     seed: Annotated[int, typer.Option(help="Of the sample and the fit.")] = 0,
     best: BestOption = False,
     average: AverageOption = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no result.")] = 8,
-    window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 15.0,
-    overlap_s: Annotated[float, typer.Option(min=0.2, help="What two pieces of a long file share, seconds.")] = 3.0,
+    batch_size: BatchSizeOption = 8,
+    window_s: WindowOption = 15.0,
+    overlap_s: OverlapOption = 3.0,
     workers: Annotated[int, typer.Option(min=1, help="Ray workers that share the files; 1 needs no Ray.")] = 1,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; without it (and RAY_ADDRESS) one is started here.")
@@ -92,15 +96,11 @@ def extract(
     from w2v2_ray.api import extraction
     from w2v2_ray.cli.output import print_notes
     from w2v2_ray.cli.progress import progress_bar
-    from w2v2_ray.data.listening.pieces import Cutting
     from w2v2_ray.errors import AudioError, SpecError
     from w2v2_ray.extraction.layers import parse_layers
     from w2v2_ray.extraction.settings import ExtractSettings
 
-    if overlap_s > window_s / 2:
-        raise SpecError(
-            f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
-        )
+    cutting = cutting_of(batch_size, window_s, overlap_s)
     if units is not None and fit is not None:
         raise SpecError("--units and --fit-units: one of them")
     chosen = parse_layers(layers)
@@ -112,7 +112,7 @@ def extract(
         shortened=shortened,
         collapsed=collapse,
         dtype=dtype.value,
-        cutting=Cutting(batch_size, window_s, overlap_s),
+        cutting=cutting,
     )
     with progress_bar("extracting", "files") as progress:
         done = extraction.extract(

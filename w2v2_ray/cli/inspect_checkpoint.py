@@ -26,7 +26,7 @@ def checkpoint_report(path: str, *, fast: bool) -> dict[str, Any]:
     Raises:
         CheckpointError: Naming the first file that is damaged.
     """
-    from w2v2_ray.engine.training_state import describe_training_state
+    from w2v2_ray.engine.state_index import describe_training_state
     from w2v2_ray.run.checkpoints.files import read_manifest, verify
     from w2v2_ray.run.view import local_copy
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from w2v2_ray.data.listening.pieces import Cutting
 
 JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="Job spec, a YAML file.", show_default=False)]
 SetOption = Annotated[
@@ -29,6 +32,29 @@ BestOption = Annotated[
 AverageOption = Annotated[
     int, typer.Option(min=1, help="Of a run, take the mean of the weights of so many of its newest checkpoints.")
 ]
+
+
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no result.")]
+WindowOption = Annotated[float, typer.Option("--window-s", min=2.0, help="Longest piece heard at once, seconds.")]
+OverlapOption = Annotated[
+    float, typer.Option("--overlap-s", min=0.2, help="What two pieces of a long file share, seconds.")
+]
+
+
+def cutting_of(batch_size: int, window_s: float, overlap_s: float) -> Cutting:
+    """How long audio is cut, from the options.
+
+    Raises:
+        SpecError: When the overlap is above half a window.
+    """
+    from w2v2_ray.data.listening.pieces import Cutting
+    from w2v2_ray.errors import SpecError
+
+    if overlap_s > window_s / 2:
+        raise SpecError(
+            f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
+        )
+    return Cutting(batch_size, window_s, overlap_s)
 
 
 class DeviceChoice(StrEnum):

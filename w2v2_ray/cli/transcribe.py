@@ -11,6 +11,7 @@ import typer
 from w2v2_ray.cli.import_command import VocabularyOption
 from w2v2_ray.cli.options import (
     AverageOption,
+    BatchSizeOption,
     BeamOption,
     BestOption,
     DeviceChoice,
@@ -19,9 +20,12 @@ from w2v2_ray.cli.options import (
     LexiconOption,
     LmOption,
     LmWeightOption,
+    OverlapOption,
     PrecisionChoice,
     PrecisionOption,
+    WindowOption,
     WordScoreOption,
+    cutting_of,
 )
 
 if TYPE_CHECKING:
@@ -61,9 +65,9 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option(help="A file for all (a name with a suffix), or a folder for one file each.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pieces computed together; changes no transcript.")] = 8,
-    window_s: Annotated[float, typer.Option(min=2.0, help="Longest piece heard at once, seconds.")] = 15.0,
-    overlap_s: Annotated[float, typer.Option(min=0.2, help="What two pieces of a long file share, seconds.")] = 3.0,
+    batch_size: BatchSizeOption = 8,
+    window_s: WindowOption = 15.0,
+    overlap_s: OverlapOption = 3.0,
     lm: LmOption = None,
     lexicon: LexiconOption = None,
     beam: BeamOption = 50,
@@ -80,16 +84,13 @@ def transcribe(
     from w2v2_ray.cli.output import print_notes
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.listening.inputs import find_sources
-    from w2v2_ray.data.listening.pieces import Cutting, Failure
+    from w2v2_ray.data.listening.pieces import Failure
     from w2v2_ray.errors import AudioError, SpecError
     from w2v2_ray.recognition.decoding import Decoding
     from w2v2_ray.recognition.recogniser import load_recogniser
     from w2v2_ray.recognition.transcription import transcribe as run
 
-    if overlap_s > window_s / 2:
-        raise SpecError(
-            f"--overlap-s {overlap_s:g}: above half of --window-s {window_s:g}; use {window_s / 2:g} or less"
-        )
+    cutting = cutting_of(batch_size, window_s, overlap_s)
     recogniser = load_recogniser(
         model, best=best, average=average, vocabulary=vocabulary, device=device.value, precision=precision.value
     )
@@ -108,7 +109,7 @@ def transcribe(
     notes: list[str] = []
     writer = _Writer(output_format, timestamps, out, several=len(sources) > 1)
     with progress_bar("transcribing", "files") as progress:
-        results = run(sources, recogniser, decoder, Cutting(batch_size, window_s, overlap_s))
+        results = run(sources, recogniser, decoder, cutting)
         for done, result in enumerate(results, 1):
             if isinstance(result, Failure):
                 failures.append(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v2_ray.data.listening.inputs import Source
-from w2v2_ray.data.listening.pieces import Cutting, Failure, hear
-from w2v2_ray.data.listening.windows import Window
+from w2v2_ray.data.listening.pieces import Cutting, Failure, hear, joined
 from w2v2_ray.extraction.extractor import Extractor, LayerFrames
 from w2v2_ray.extraction.layers import Layer
 
@@ -129,9 +128,12 @@ def extract_features(
         if isinstance(heard, Failure):
             yield heard
             continue
-        frames = _joined(
-            heard.pieces, {layer: extractor.factor(layer) if shortened else 1 for layer in heard.pieces[0][1]}
-        )
+        frames = {
+            layer: joined(
+                [(window, found[layer]) for window, found in heard.pieces], extractor.factor(layer) if shortened else 1
+            )
+            for layer in heard.pieces[0][1]
+        }
         if pooled:
             frames = {layer: state.mean(0) if len(state) else state.sum(0) for layer, state in frames.items()}
         yield Features(heard.name, heard.duration_s, extractor.frame_s, frames, heard.hearing.note)
@@ -155,9 +157,10 @@ def extract_codes(
         if isinstance(heard, Failure):
             yield heard
             continue
-        entries = np.concatenate([codes[window.first_frame : window.last_frame] for window, codes in heard.pieces])
         num_entries = extractor.spec.quantizer.entries
-        yield Codes(heard.name, heard.duration_s, extractor.frame_s, entries, num_entries, heard.hearing.note)
+        yield Codes(
+            heard.name, heard.duration_s, extractor.frame_s, joined(heard.pieces), num_entries, heard.hearing.note
+        )
 
 
 @dataclass(frozen=True)
@@ -197,15 +200,4 @@ def extract_logits(
         if isinstance(heard, Failure):
             yield heard
             continue
-        frames = np.concatenate([found[window.first_frame : window.last_frame] for window, found in heard.pieces])
-        yield Logits(heard.name, heard.duration_s, extractor.frame_s, frames, heard.hearing.note)
-
-
-def _joined(pieces: Sequence[tuple[Window, LayerFrames]], factors: Mapping[Layer, int]) -> LayerFrames:
-    """The frames that count of every window, one after the other; windows are cut where shortened frames are, too."""
-    return {
-        layer: np.concatenate(
-            [frames[layer][window.first_frame // factor : -(-window.last_frame // factor)] for window, frames in pieces]
-        )
-        for layer, factor in factors.items()
-    }
+        yield Logits(heard.name, heard.duration_s, extractor.frame_s, joined(heard.pieces), heard.hearing.note)

@@ -18,7 +18,7 @@ from w2v2_ray.model.hidden_states import at_full_rate, recorded, shorten_factors
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.model.precision import Precision, in_precision
 from w2v2_ray.model.pretraining import Wav2Vec2PretrainModel
-from w2v2_ray.model.waveforms import padded_batch
+from w2v2_ray.model.waveforms import padded_batch, row_by_row
 
 LayerFrames = dict[Layer, NDArray[np.float32]]
 """Frames by layer, each [T, D]."""
@@ -116,18 +116,17 @@ class Extractor:
             raise CheckpointError(
                 f"{self.source}: no quantizer, so no codes: fine-tuning leaves it out; give the pre-trained model"
             )
-        outputs = [np.zeros((0, quantizer.num_codebooks), dtype=np.int32) for _ in waveforms]
-        heard = [row for row, waveform in enumerate(waveforms) if self.num_frames(len(waveform))]
-        if not heard:
-            return outputs
-        x, lengths = self._batch([waveforms[row] for row in heard])
-        with torch.inference_mode():
-            features = self._backbone.feature_norm(self._backbone.feature_encoder(x, lengths))
-            entries = quantizer.entries(features.flatten(0, 1)).view(*features.shape[:2], -1)
-        array = entries.to(torch.int32).cpu().numpy()
-        for number, row in enumerate(heard):
-            outputs[row] = array[number, : self.num_frames(len(waveforms[row]))].copy()
-        return outputs
+
+        def compute(batch: Sequence[NDArray[np.int16]]) -> NDArray[np.int32]:
+            x, lengths = self._batch(batch)
+            with torch.inference_mode():
+                features = self._backbone.feature_norm(self._backbone.feature_encoder(x, lengths))
+                entries = quantizer.entries(features.flatten(0, 1)).view(*features.shape[:2], -1)
+            array: NDArray[np.int32] = entries.to(torch.int32).cpu().numpy()
+            return array
+
+        nothing = np.zeros((0, quantizer.num_codebooks), dtype=np.int32)
+        return row_by_row(waveforms, self.num_frames, compute, nothing)
 
     def log_probs(self, waveforms: Sequence[NDArray[np.int16]]) -> list[NDArray[np.float32]]:
         """Give natural logarithms of a recogniser's outputs.
@@ -140,19 +139,19 @@ class Extractor:
         Raises:
             CheckpointError: When the model is no recogniser.
         """
-        if self._head is None:
+        head = self._head
+        if head is None:
             raise CheckpointError(
                 f"{self.source}: no recogniser, so no log-probabilities; fine-tune it first (kind: finetune)"
             )
-        outputs = [np.zeros((0, self._head.head.out_features), dtype=np.float32) for _ in waveforms]
-        heard = [row for row, waveform in enumerate(waveforms) if self.num_frames(len(waveform))]
-        if heard:
-            x, lengths = self._batch([waveforms[row] for row in heard])
+
+        def compute(batch: Sequence[NDArray[np.int16]]) -> NDArray[np.float32]:
+            x, lengths = self._batch(batch)
             with torch.inference_mode():
-                array = self._head(x, lengths).log_probs.cpu().numpy()
-            for number, row in enumerate(heard):
-                outputs[row] = array[number, : self.num_frames(len(waveforms[row]))].copy()
-        return outputs
+                array: NDArray[np.float32] = head(x, lengths).log_probs.cpu().numpy()
+            return array
+
+        return row_by_row(waveforms, self.num_frames, compute, np.zeros((0, self.num_outputs), dtype=np.float32))
 
     @property
     def num_outputs(self) -> int:

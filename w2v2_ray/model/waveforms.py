@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,3 +49,28 @@ def padded_batch(
     lengths = lengths.to(device)
     x = torch.from_numpy(padded).to(device).float().mul_(INT16_SCALE)
     return (x if normalize_eps is None else normalise_valid(x, lengths, normalize_eps)), lengths
+
+
+def row_by_row(
+    waveforms: Sequence[NDArray[np.int16]],
+    num_frames: Callable[[int], int],
+    compute: Callable[[list[NDArray[np.int16]]], NDArray[Any]],
+    nothing: NDArray[Any],
+) -> list[NDArray[Any]]:
+    """Compute waveforms as one batch and give each its own frames; those too short for a frame are left out of it.
+
+    Args:
+        waveforms: 16 kHz mono int16, each [S].
+        num_frames: Frames of so many samples.
+        compute: Frames of a padded batch [B, T, ...].
+        nothing: What one of no frame gives [0, ...].
+
+    Shape: for each waveform [T, ...].
+    """
+    heard = [row for row, waveform in enumerate(waveforms) if num_frames(len(waveform))]
+    results = [nothing] * len(waveforms)
+    if heard:
+        array = compute([waveforms[row] for row in heard])
+        for number, row in enumerate(heard):
+            results[row] = array[number, : num_frames(len(waveforms[row]))].copy()
+    return results

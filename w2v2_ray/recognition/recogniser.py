@@ -16,7 +16,7 @@ from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.ctc import CtcOutput, Wav2Vec2CtcModel
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.model.precision import Precision, in_precision
-from w2v2_ray.model.waveforms import padded_batch
+from w2v2_ray.model.waveforms import padded_batch, row_by_row
 from w2v2_ray.recognition.hypothesis import FloatArray
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job
@@ -77,18 +77,17 @@ class Recogniser:
         Args:
             waveforms: 16 kHz mono int16 [S].
         """
-        heard = [index for index, waveform in enumerate(waveforms) if self.num_frames(len(waveform))]
-        results: list[FloatArray] = [np.zeros((0, len(self.vocabulary)), dtype=np.float32) for _ in waveforms]
-        if not heard:
-            return results
+        nothing = np.zeros((0, len(self.vocabulary)), dtype=np.float32)
+        return row_by_row(waveforms, self.num_frames, self._log_probs, nothing)
+
+    def _log_probs(self, waveforms: Sequence[NDArray[np.int16]]) -> FloatArray:
+        """Shape: [B, T, vocabulary]."""
         eps = self.spec.normalize_eps if self.spec.normalize_waveform else None
-        x, lengths = padded_batch([waveforms[index] for index in heard], self._device, eps)
+        x, lengths = padded_batch(waveforms, self._device, eps)
         with torch.inference_mode():
             output: CtcOutput = self._network(x, lengths)
-        log_probs = output.log_probs.cpu().numpy()
-        for row, (index, frames) in enumerate(zip(heard, output.frame_lengths.tolist(), strict=True)):
-            results[index] = log_probs[row, :frames]
-        return results
+        array: FloatArray = output.log_probs.cpu().numpy()
+        return array
 
 
 def load_recogniser(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v2_ray.data.listening.inputs import Source
-from w2v2_ray.data.listening.pieces import Cutting, Failure, Framing, Heard, hear
+from w2v2_ray.data.listening.pieces import Cutting, Failure, Framing, Heard, hear, joined
 from w2v2_ray.recognition.hypothesis import Decoder, FloatArray, Hypothesis
 
 _USUAL = Cutting()
@@ -71,6 +71,5 @@ def transcribe(
 
 
 def _transcript(heard: Heard[FloatArray], frame_s: float, decoder: Decoder) -> Transcript:
-    frames = [log_probs[window.first_frame : window.last_frame] for window, log_probs in heard.pieces]
-    hypothesis = decoder.decode(np.concatenate(frames))
+    hypothesis = decoder.decode(joined(heard.pieces))
     return Transcript(heard.name, heard.duration_s, frame_s, hypothesis, heard.hearing.note, heard.hearing.is_silent)

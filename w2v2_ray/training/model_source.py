@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from w2v2_ray.engine.training_state import holds_weights, read_full_weights
+from w2v2_ray.engine.state_index import holds_weights
+from w2v2_ray.engine.training_state import read_full_weights
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.interop.format_names import SourceFormat
 from w2v2_ray.model.interop.formats import import_model

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.engine.state_file import Piece
-from w2v2_ray.engine.training_state import HostSnapshot, ParameterInfo, StateDescription
+from w2v2_ray.engine.state_index import ParameterInfo, StateDescription
+from w2v2_ray.engine.training_state import HostSnapshot
 from w2v2_ray.run.checkpoints.files import CheckpointManifest
 from w2v2_ray.run.checkpoints.store import CheckpointStore
 from w2v2_ray.spec.job import CheckpointSpec

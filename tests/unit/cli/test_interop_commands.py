@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.engine.state_file import Piece
-from w2v2_ray.engine.training_state import HostSnapshot, ParameterInfo, StateDescription
+from w2v2_ray.engine.state_index import ParameterInfo, StateDescription
+from w2v2_ray.engine.training_state import HostSnapshot
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.interop.model_folder import load_model, save_model
 from w2v2_ray.run.checkpoints.files import CheckpointManifest

@@ -12,8 +12,9 @@ from engine_cases import Setup, TinyNet
 from engine_worlds import Worlds
 
 from w2v2_ray.engine.state_file import read_pieces, read_slices
+from w2v2_ray.engine.state_index import describe_training_state
 from w2v2_ray.engine.training_engine import TrainingEngine
-from w2v2_ray.engine.training_state import describe_training_state, read_full_weights
+from w2v2_ray.engine.training_state import read_full_weights
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.optim import OptimSpec
 

@@ -13,7 +13,8 @@ from engine_worlds import Worlds
 from test_training_engine import all_state, assert_same_state
 
 from w2v2_ray.engine.state_file import Piece, read_pieces, read_slices, write_state_file
-from w2v2_ray.engine.training_state import describe_training_state, read_full_weights
+from w2v2_ray.engine.state_index import describe_training_state
+from w2v2_ray.engine.training_state import read_full_weights
 from w2v2_ray.errors import CheckpointError
 
 ALL = [*(Setup(zero_stage=stage) for stage in (0, 1, 2, 3)), *(Setup("bf16", zero_stage=s) for s in (1, 2, 3))]

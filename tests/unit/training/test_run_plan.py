@@ -41,7 +41,7 @@ def planned(job):
 @pytest.fixture
 def plan_of(monkeypatch):
     def make(lengths, *options):
-        monkeypatch.setattr(masked_plan, "open_mixture", lambda *args: Lengths(lengths))
+        monkeypatch.setattr(masked_plan, "open_data", lambda *args, **options: Lengths(lengths))
         return planned(load_job_text(JOB, "job.yaml", options).job)
 
     return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import UserError
 
 T = TypeVar("T")
+A = TypeVar("A", bound=np.generic)
 
 
 class Framing(Protocol):
@@ -152,3 +153,16 @@ def hear(
     if batch:
         flush()
     yield from finished()
+
+
+def joined(pieces: Sequence[tuple[Window, NDArray[A]]], factor: int = 1) -> NDArray[A]:
+    """The frames that count of every window, one after the other.
+
+    Args:
+        pieces: Windows with all their frames [T, ...].
+        factor: Frames of the full rate that one of them stands for; windows are cut at its multiples, too.
+
+    Shape: returns [T, ...].
+    """
+    parts = [frames[window.first_frame // factor : -(-window.last_frame // factor)] for window, frames in pieces]
+    return np.concatenate(parts)

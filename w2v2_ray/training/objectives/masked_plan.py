@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from w2v2_ray.data.mixture import open_mixture
 from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.spec.job import MaskedJob
 from w2v2_ray.training.objectives.cropped import build_plan, cropped_shapes, frames_per_sub_batch
+from w2v2_ray.training.objectives.data import open_data
 from w2v2_ray.training.run_plan import RunPlan, assemble
 
 
@@ -21,8 +21,7 @@ def plan_masked(job: MaskedJob, parameters: Mapping[str, int]) -> RunPlan:
     Raises:
         DatasetError: A dataset is missing or damaged, or has no utterance that is long enough.
     """
-    data = job.data
-    mixture = open_mixture([(ref.path, ref.repeat) for ref in data.train], "sizes", data.cache_dir, data.cache_bytes)
+    mixture = open_data(job, job.data.train, verify="sizes")
     plan = build_plan(job, mixture.num_samples, RandomStreams(job.seed))
     counts, crops = cropped_shapes(plan)
     frames, masked = frames_per_sub_batch(job, counts, crops)

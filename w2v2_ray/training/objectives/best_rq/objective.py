@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.best_rq import BestRqJob
-from w2v2_ray.training.objectives.objective import Objective
+from w2v2_ray.training.objectives.masked_objective import MaskedObjective
 from w2v2_ray.training.run_plan import RunPlan
 
 if TYPE_CHECKING:
@@ -15,38 +15,14 @@ if TYPE_CHECKING:
     from w2v2_ray.training.objectives.task import Training
 
 
-class BestRqObjective(Objective[BestRqJob]):
+class BestRqObjective(MaskedObjective[BestRqJob]):
     """Labels of a random projection quantizer, predicted from crops of audio, from random weights."""
-
-    def check(self, job: BestRqJob) -> dict[str, Any]:
-        """See that there are utterances that are long enough; none is left out for another reason."""
-        from w2v2_ray.data.random_streams import RandomStreams
-        from w2v2_ray.training.objectives.cropped import build_plan
-        from w2v2_ray.training.objectives.data import open_data
-
-        for refs in (job.data.train, job.data.validation):
-            if refs:
-                build_plan(job, open_data(job, refs).num_samples, RandomStreams(job.seed))
-        return {}
 
     def set_up(self, job: BestRqJob, run: RunFolder, device: torch.device) -> Training:
         """Build the model and open its data."""
-        from w2v2_ray.data.random_streams import RandomStreams
         from w2v2_ray.training.objectives.best_rq.task import BestRqTask, build_model
-        from w2v2_ray.training.objectives.cropped import build_plan
-        from w2v2_ray.training.objectives.data import open_data
-        from w2v2_ray.training.objectives.task import Training
 
-        train = open_data(job, job.data.train)
-        streams = RandomStreams(job.seed)
-        task = BestRqTask(job, train, build_plan(job, train.num_samples, streams), streams, device)
-        validation = None
-        if job.data.validation:
-            held_out = open_data(job, job.data.validation)
-            fixed = RandomStreams(job.seed, "validation")
-            plan = build_plan(job, held_out.num_samples, fixed, validation=True)
-            validation = BestRqTask(job, held_out, plan, fixed, device)
-        return Training(build_model(job), task, validation, train.fingerprint)
+        return self._training(job, build_model(job), BestRqTask, device)
 
     def plan(self, job: BestRqJob) -> RunPlan:
         """Read the datasets' index alone."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.model import SAMPLE_RATE
-from w2v2_ray.training.objectives.objective import Objective
+from w2v2_ray.training.objectives.masked_objective import MaskedObjective
 from w2v2_ray.training.run_plan import RunPlan
 from w2v2_ray.training.watch.watched import Watched
 
@@ -21,7 +21,7 @@ _NOISE_EPOCHS_SUB_BATCHES = 4
 """Updates' worth of noise in an epoch, so that drawing it does not take long."""
 
 
-class PretrainObjective(Objective[PretrainJob]):
+class PretrainObjective(MaskedObjective[PretrainJob]):
     """The contrastive objective on crops of audio, from random weights or a model that exists."""
 
     def begin(self, job: PretrainJob, run: RunFolder) -> PretrainJob:
@@ -42,36 +42,11 @@ class PretrainObjective(Objective[PretrainJob]):
             return job
         return job.model_copy(update={"pretrained": str(run.initial)})
 
-    def check(self, job: PretrainJob) -> dict[str, Any]:
-        """See that there are utterances that are long enough; none is left out for another reason."""
-        from w2v2_ray.data.random_streams import RandomStreams
-        from w2v2_ray.training.objectives.cropped import build_plan
-        from w2v2_ray.training.objectives.data import open_data
-
-        for refs in (job.data.train, job.data.validation):
-            if refs:
-                build_plan(job, open_data(job, refs).num_samples, RandomStreams(job.seed))
-        return {}
-
     def set_up(self, job: PretrainJob, run: RunFolder, device: torch.device) -> Training:
         """Build the model and open its data."""
-        from w2v2_ray.data.random_streams import RandomStreams
-        from w2v2_ray.training.objectives.cropped import build_plan
-        from w2v2_ray.training.objectives.data import open_data
         from w2v2_ray.training.objectives.pretraining.task import PretrainTask
-        from w2v2_ray.training.objectives.task import Training
 
-        train = open_data(job, job.data.train)
-        streams = RandomStreams(job.seed)
-        task = PretrainTask(job, train, build_plan(job, train.num_samples, streams), streams, device)
-        validation = None
-        if job.data.validation:
-            held_out = open_data(job, job.data.validation)
-            fixed = RandomStreams(job.seed, "validation")
-            validation = PretrainTask(
-                job, held_out, build_plan(job, held_out.num_samples, fixed, validation=True), fixed, device
-            )
-        return Training(_initial(job, run), task, validation, train.fingerprint)
+        return self._training(job, _initial(job, run), PretrainTask, device)
 
     def set_up_on_noise(
         self, job: PretrainJob, longest_s: tuple[float, float] | None, device: torch.device
