@@ -68,6 +68,29 @@ class ExactSum:
         # NaN is handed on, and fails the comparison in `reduce_into`.
         self._peak = torch.stack(peaks).abs().amax()
 
+    @property
+    def partial(self) -> Tensor:
+        """What this worker has added up, in units of the grid: int64, a live view. Shape: [elements]."""
+        return self._flat
+
+    def outside(self, terms: int) -> bool:
+        """Whether one of this worker's gradients was not finite or too large for a sum of so many. Waits for it."""
+        return not bool(self._within(terms))
+
+    def _within(self, terms: int) -> Tensor:
+        return self._peak < 2.0 ** (_TOTAL_BITS - math.ceil(math.log2(terms)))
+
+    @torch.no_grad()
+    def replace(self, total: Tensor, *, outside: bool) -> None:
+        """Take a sum that was made elsewhere for what was added here.
+
+        Args:
+            total: As `partial`.
+            outside: Whether a gradient in it was outside.
+        """
+        self._flat.copy_(total)
+        self._peak.fill_(math.inf if outside else 0.0)
+
     @torch.no_grad()
     def reduce_into(self, targets: Sequence[Tensor], terms: int) -> float:
         """Write the sum over all workers into the first worker's targets and zero into the others', and begin anew.
@@ -84,7 +107,7 @@ class ExactSum:
         """
         several = dist.is_initialized() and dist.get_world_size() > 1
         first = not several or dist.get_rank() == 0
-        within = self._peak < 2.0 ** (_TOTAL_BITS - math.ceil(math.log2(terms)))
+        within = self._within(terms)
         if several:
             for bucket in torch.split(self._flat, _BUCKET_ELEMENTS):
                 dist.reduce(bucket, 0)

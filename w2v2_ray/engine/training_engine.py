@@ -214,28 +214,53 @@ class TrainingEngine:
         most = -(-total // self.world_size)
         if not 0 <= count <= most or total < 1 or not normaliser > 0:
             raise ValueError(f"update: count {count}, total {total}, normaliser {normaliser} make no sense")
-        loss_scale = self.loss_scale
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         if self._sum is None:
+            loss_scale = self.loss_scale
+            self._set_lr(lr)
             self._backward_in_step(micro_batches, count, most, forward, normaliser)
             self._step()
             overflow = bool(self.optimizer.overflow)
             norm = float(self.deepspeed_engine.get_global_grad_norm())
             return UpdateResult(math.inf if overflow else norm, overflow, loss_scale)
-        self.deepspeed_engine.set_gradient_accumulation_boundary(False)
         for micro_batch in self._take(micro_batches, count):
-            loss = forward(micro_batch)
-            self._forget_gradients()
-            self.deepspeed_engine.backward(loss / normaliser)
-            self._sum.add([getattr(p, self._gradient_name) for p in self._trained], 1.0 / loss_scale)
-        norm = self._reduce_exactly(self._sum, total, loss_scale)
+            self.add(micro_batch, forward, normaliser)
+        return self.finish(total, lr)
+
+    @property
+    def exact_sum(self) -> ExactSum:
+        """Gradients added up since the last step. At ZeRO 0 and 1 alone."""
+        assert self._sum is not None, "ZeRO 2 and 3 add up within the backward pass"
+        return self._sum
+
+    def add(self, micro_batch: M, forward: Callable[[M], Tensor], normaliser: float) -> None:
+        """Add one micro-batch's gradient to the exact sum. Not a collective.
+
+        Args:
+            micro_batch: What to compute.
+            forward: As for `update`.
+            normaliser: As for `update`.
+        """
+        self.deepspeed_engine.set_gradient_accumulation_boundary(False)
+        loss = forward(micro_batch)
+        self._forget_gradients()
+        self.deepspeed_engine.backward(loss / normaliser)
+        self.exact_sum.add([getattr(p, self._gradient_name) for p in self._trained], 1.0 / self.loss_scale)
+
+    def finish(self, total: int, lr: float) -> UpdateResult:
+        """Step with what all workers have added up; see `update`. Collective."""
+        loss_scale = self.loss_scale
+        self._set_lr(lr)
+        norm = self._reduce_exactly(self.exact_sum, total, loss_scale)
         overflow = not math.isfinite(norm)
         if overflow and self.engine_spec.precision != "fp16":
             self.deepspeed_engine.zero_grad()
         else:
             self._step()
         return UpdateResult(norm, overflow, loss_scale)
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _take(self, micro_batches: Iterable[M], count: int) -> Iterable[M]:
         iterator = iter(micro_batches)
