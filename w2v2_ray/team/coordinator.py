@@ -119,7 +119,9 @@ class Coordinator:
         pings.cancel()
         for line in self._lines.values():
             line.writer.transport.abort()  # whoever reads from it finds its end
-        await asyncio.wait([task for task in asyncio.all_tasks() if task is not asyncio.current_task()], timeout=HELLO_S)
+        await asyncio.wait(
+            [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], timeout=HELLO_S
+        )
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = None
@@ -136,7 +138,7 @@ class Coordinator:
                     return
                 self._lines[name].heard = time.monotonic()
                 self._hear(name, decode(line))
-        except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
             why = f"lost its connection ({type(error).__name__})"
         finally:
             if name is not None:

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import ProcessGroupGloo
+from torch.distributed.distributed_c10d import Store
 
 from w2v2_ray.team.member import Member
 
@@ -32,7 +34,7 @@ class EpochOver(Exception):  # noqa: N818  (planned, not an error)
     """Who is in has changed; what was under way is void."""
 
 
-class GroupFailed(Exception):
+class GroupError(Exception):
     """The members could not work together; the coordinator is to begin another epoch."""
 
 
@@ -60,17 +62,17 @@ class AloneGroup:
 
     def send(self, tensors: Iterable[Tensor], to: int) -> None:
         """There is nobody."""
-        raise GroupFailed("nobody to send to")
+        raise GroupError("nobody to send to")
 
     def receive(self, tensors: Iterable[Tensor], source: int) -> None:
         """There is nobody."""
-        raise GroupFailed("nobody to receive from")
+        raise GroupError("nobody to receive from")
 
     def close(self) -> None:
         """Nothing to let go of."""
 
 
-class _Rendezvous(dist.Store):
+class _Rendezvous(Store):
     """The key-value store through which a backend's members find each other, kept by the coordinator."""
 
     def __init__(self, member: Member, epoch: int) -> None:
@@ -78,7 +80,7 @@ class _Rendezvous(dist.Store):
         self._member = member
         self._epoch = epoch
 
-    def set(self, key: str, value: str | bytes) -> None:  # type: ignore[override]
+    def set(self, key: str, value: str | bytes) -> None:
         raw = value if isinstance(value, bytes) else value.encode()
         self._member.say("put", key=f"{self._epoch}/{key}", value=base64.b64encode(raw).decode())
 
@@ -88,7 +90,7 @@ class _Rendezvous(dist.Store):
             raise RuntimeError(f"{key}: epoch {self._epoch} is over")
         return base64.b64decode(found)
 
-    def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:  # type: ignore[override]
+    def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:
         """`get` waits."""
 
 
@@ -103,17 +105,17 @@ class GlooGroup:
 
     Raises:
         EpochOver: From here and every operation, as soon as the coordinator has announced another epoch.
-        GroupFailed: When a member cannot be reached.
+        GroupError: When a member cannot be reached.
     """
 
     def __init__(self, member: Member, epoch: int, rank: int, size: int) -> None:
         self._member = member
         self._epoch = epoch
-        options = dist.ProcessGroupGloo._Options()
-        options._devices = [dist.ProcessGroupGloo.create_device(hostname=member.host)]
+        options: Any = ProcessGroupGloo._Options()  # type: ignore[attr-defined]  # missing from torch's stubs
+        options._devices = [ProcessGroupGloo.create_device(hostname=member.host)]
         options._timeout = timedelta(seconds=_TIMEOUT_S)
         store = _Rendezvous(member, epoch)
-        self._group: Any = self._on_a_thread(lambda: dist.ProcessGroupGloo(store, rank, size, options))
+        self._group: Any = self._on_a_thread(lambda: ProcessGroupGloo(store, rank, size, options))
 
     def _on_a_thread(self, make: Callable[[], T], what: str = "rendezvous") -> T:
         """Some of gloo's calls wait for a peer that has died meanwhile: give them up when the epoch is over."""
@@ -133,7 +135,7 @@ class GlooGroup:
             thread.join(0.002)
         if problem:
             self._check()
-            raise GroupFailed(f"{what}: {problem[0]}")
+            raise GroupError(f"{what}: {problem[0]}")
         return made.pop()
 
     def _check(self) -> None:
@@ -146,7 +148,7 @@ class GlooGroup:
             flat = tensor.view(-1)
             host = flat if flat.device.type == "cpu" else flat.cpu()
             for bucket in torch.split(host, BUCKET_ELEMENTS):
-                self._wait(lambda part=bucket: self._group.allreduce([part]))
+                self._wait(partial(self._group.allreduce, [bucket]))
             if host is not flat:
                 flat.copy_(host)
 
@@ -177,7 +179,7 @@ class GlooGroup:
             work.wait()  # raises what went wrong
         except RuntimeError as error:
             self._check()
-            raise GroupFailed(str(error)[:200]) from error
+            raise GroupError(str(error)[:200]) from error
 
     def close(self) -> None:
         """See `Group`: its destructor may wait for a dead peer, so a thread does that."""
@@ -192,4 +194,4 @@ def make_group(member: Member, epoch: int, rank: int, size: int) -> Group:
         return AloneGroup()
     with contextlib.suppress(AttributeError):
         return cast("Group", GlooGroup(member, epoch, rank, size))
-    raise GroupFailed("this build of torch has no gloo")
+    raise GroupError("this build of torch has no gloo")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from w2v2_ray.team.group import EpochOver, Group, GroupFailed, make_group
+from w2v2_ray.team.group import EpochOver, Group, GroupError, make_group
 from w2v2_ray.team.member import Member
 from w2v2_ray.team.roster import NO_STATE
 
@@ -186,7 +186,7 @@ class Team:
                 break
             except EpochOver:
                 continue
-            except GroupFailed as error:
+            except GroupError as error:
                 self._fail(str(error))
         self._position += 1
         self._done, self._open = [], False
@@ -245,14 +245,12 @@ class Team:
             epoch = self._member.wait_for_epoch(self._epoch)
             self._epoch = epoch
             waits = self._position == NO_STATE
-            self._member.say(
-                "ready", epoch=epoch, position=self._position, done=self._done, open=self._open or waits
-            )
+            self._member.say("ready", epoch=epoch, position=self._position, done=self._done, open=self._open or waits)
             go = self._member.wait_for_go(epoch)
             if go is None:
                 continue
             self._names = go["members"]
-            positions = [standing[0] for standing in go["standing"]]
+            positions: list[int] = [standing[0] for standing in go["standing"]]
             newest = max(positions)
             mine = positions[self.rank]
             try:
@@ -260,7 +258,7 @@ class Team:
                 self._transfer(positions, part)
             except EpochOver:
                 continue
-            except GroupFailed as error:
+            except GroupError as error:
                 self._drop_group()
                 self._member.say("failed", epoch=epoch, why=str(error))
                 continue

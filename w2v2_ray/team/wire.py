@@ -13,6 +13,7 @@ LINE_BYTES = 1 << 20
 HELLO_S = 5.0
 """A connection that has not proven the secret by then is closed."""
 
+
 class TeamOver(Exception):  # noqa: N818  (not an error)
     """This worker came when everything was done."""
 

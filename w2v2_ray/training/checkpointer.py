@@ -26,6 +26,7 @@ from w2v2_ray.run.checkpoints.files import (
     best_score,
     check_identity,
     is_snapshot,
+    list_checkpoints,
     list_states,
     newest_good,
     none_is_usable,
@@ -80,7 +81,7 @@ class Found:
     """What a run that resumes finds: a state, none, or a reason not to go on.
 
     Attributes:
-        folder: The state.
+        state: Name of the state.
         problem: Why it must not go on.
         best_score: Lowest validation score so far.
         interventions: The run's rollbacks.
@@ -88,16 +89,25 @@ class Found:
         last_time: When that was; 0 when there was none.
     """
 
-    folder: Path | None = None
+    state: str | None = None
     problem: str | None = None
     best_score: float = float("inf")
     interventions: Interventions = field(default_factory=Interventions)
     last_update: int = 0
     last_time: float = 0.0
 
+    def to_json(self) -> dict[str, Any]:
+        """For the other workers."""
+        return {**vars(self), "interventions": self.interventions.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Found:
+        """What the first worker found."""
+        return cls(**{**document, "interventions": Interventions.from_json(document["interventions"])})
+
 
 class Checkpointer:
-    """Saves one run's training states.
+    """Saves one run's training states, on workers that have a part in it: those on which it was opened.
 
     Args:
         job: The spec.
@@ -129,22 +139,22 @@ class Checkpointer:
         self._extra = extra
         self._first = engine.world_rank == 0
         self._store: CheckpointStore | None = None
-        self._best_score = float("inf")
+        self.best_score = float("inf")
+        """Lowest validation score so far; the same on every worker."""
         self._kind: StateKind = "checkpoint"
         self._pending: StateKind | None = None
+        self._overdue = False
         self._last_saved = -1
         self._last_time = time.monotonic()
 
-    def open(self, fence: Fence, best: float, update: int, before_commit: Callable[[], object] = lambda: None) -> None:
+    def open(self, fence: Fence, update: int, before_commit: Callable[[], object] = lambda: None) -> None:
         """Begin to save, from where the run resumed.
 
         Args:
             fence: Says whether this attempt may write.
-            best: Lowest validation score so far.
             update: Where the run is.
             before_commit: On an object store, puts what a state needs beside it.
         """
-        self._best_score = best
         self._last_saved = update
         self._last_time = time.monotonic()
         self._store = self._run.store.checkpoint_store(before_commit)(
@@ -156,6 +166,14 @@ class Checkpointer:
             on_commit=self._committed,
             may_commit=fence.holds,
         )
+
+    def take_over(self, update: int) -> None:
+        """Go on for a worker that saved until now: what it was to save and has not, is due."""
+        saved = [update_of(path) for path in list_states(self._run.checkpoints) if update_of(path) <= update]
+        self._last_saved = max(saved, default=0)
+        due = update - update % self._spec.every_updates
+        if due and not any(at >= due for at in map(update_of, list_checkpoints(self._run.checkpoints))):
+            self._overdue = True
 
     def rewound(self, update: int) -> None:
         """Training went back to an update, whose state is on disk."""
@@ -170,7 +188,9 @@ class Checkpointer:
 
     def signals(self) -> tuple[float, float, float]:
         """Busy, failed, due: this worker's part of the update's `Signals`."""
-        store = self.store
+        store = self._store
+        if store is None:
+            return 0.0, 0.0, 0.0
         wait_s = self._spec.snapshot_s if self._pending is None else max(_RETRY_S, self._spec.snapshot_s)
         due = self._first and time.monotonic() - self._last_time >= wait_s
         return float(store.busy), float(store.problem is not None), float(due)
@@ -196,7 +216,7 @@ class Checkpointer:
             Whether a checkpoint (not a snapshot) is being saved.
         """
         kind = self._due(update, validation, signals, last=last)
-        if kind is None or update == self._last_saved or (guard.uneasy and not last):
+        if self._store is None or kind is None or update == self._last_saved or (guard.uneasy and not last):
             return False
         if signals.busy:
             if kind == "snapshot" and not (signals.urgent or signals.leave):
@@ -209,10 +229,10 @@ class Checkpointer:
         self, update: int, validation: dict[str, float] | None, signals: Signals, *, last: bool
     ) -> StateKind | None:
         spec = self._spec
-        improved = validation is not None and score(validation) < self._best_score
+        improved = validation is not None and score(validation) < self.best_score
         if improved and validation is not None:
-            self._best_score = score(validation)
-        if update % spec.every_updates == 0 or last or (improved and spec.keep_best):
+            self.best_score = score(validation)
+        if update % spec.every_updates == 0 or last or self._overdue or (improved and spec.keep_best):
             return "checkpoint"
         if signals.urgent or signals.leave:
             return "snapshot"
@@ -239,6 +259,7 @@ class Checkpointer:
         self._last_saved = update
         self._last_time = time.monotonic()
         self._pending = None
+        self._overdue = False
 
     def settle(self) -> str | None:
         """Wait until the last save is committed, or give it up when it failed. Collective.
@@ -246,6 +267,8 @@ class Checkpointer:
         Returns:
             Why it failed, or None.
         """
+        if self._store is None:
+            return None
         problems = gather_objects(self.store.share_problem)
         if not any(problems):
             # Only now: the first worker would otherwise wait for shares that never come.
@@ -277,6 +300,9 @@ class Checkpointer:
         """
         started = time.monotonic()
         problem = self.settle()
+        if problem is None and (self._overdue or self._pending is not None):
+            self.save(update, "checkpoint", validation, guard)
+            problem = self.settle()
         while problem is not None:
             left_s = self._job.failure.storage_patience_s - (time.monotonic() - started)
             if not broadcast_object(left_s > 0):
@@ -313,12 +339,13 @@ class Checkpointer:
         found = Found(last_update=int(last.get("update", 0)), last_time=float(last.get("time", 0.0)))
         try:
             found.interventions = record = guard.read()
-            found.folder = newest_good(
+            folder = newest_good(
                 run.checkpoints, report, lambda m: record.is_current(m.update, m.rollbacks), run.fetch_state
             )
-            if found.folder is not None:
-                check_identity(read_manifest(found.folder).identity, self._identity, run.place)
-                found.best_score = best_score(run.checkpoints, update_of(found.folder))
+            if folder is not None:
+                found.state = folder.name
+                check_identity(read_manifest(folder).identity, self._identity, run.place)
+                found.best_score = best_score(run.checkpoints, update_of(folder))
             elif damaged := list_states(run.checkpoints):
                 found.problem = none_is_usable(run.checkpoints, len(damaged))
         except CheckpointError as error:

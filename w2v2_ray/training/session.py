@@ -12,6 +12,10 @@ from w2v2_ray.engine.distributed import init_process_group
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.team.member import Member
+from w2v2_ray.training.crews.crew import Crew
+from w2v2_ray.training.crews.fixed import FixedCrew
+from w2v2_ray.training.crews.living import LivingCrew
 from w2v2_ray.training.hooks import TrainerHooks
 from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.trainer import Trainer
@@ -25,9 +29,12 @@ class Session:
     trainer: Trainer
     engine: TrainingEngine
     validator: Validator | None
+    living: LivingCrew | None = None
 
     def close(self) -> None:
-        """Release the engine."""
+        """Release the engine, and leave the team."""
+        if self.living is not None:
+            self.living.close()
         self.engine.destroy()
 
 
@@ -48,8 +55,16 @@ def start_session(
     *,
     local_rank: int = 0,
     hooks: TrainerHooks | None = None,
+    member: Member | None = None,
 ) -> Session:
     """Build everything one worker needs. Collective when a process group exists or is announced by the environment.
+
+    Args:
+        job: The spec.
+        run: Where it is written.
+        local_rank: Of this worker on its node.
+        hooks: Who wants to know.
+        member: This worker's line to the coordinator of a team that may change; None: the process group is the crew.
 
     Raises:
         UserError: When the device, the data or the checkpoint cannot be used.
@@ -62,16 +77,21 @@ def start_session(
     objective = objective_of(job)
     training = objective.set_up(job, run, device)
     engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
-    validator = Validator(job, engine, training.validation) if training.validation is not None else None
+    living = LivingCrew(job, engine, training.task, member) if member is not None else None
+    crew: Crew = living or FixedCrew(job, engine, training.task)
+    validator = Validator(job, engine, training.validation, crew) if training.validation is not None else None
     trainer = Trainer(
         job,
         engine,
         training.task,
         validator,
         run,
+        crew,
         fingerprint=training.fingerprint,
         hooks=hooks,
         early_stopping=objective.early_stopping(job),
         watched=objective.watched(job),
     )
-    return Session(trainer, engine, validator)
+    if living is not None:
+        living.describe, living.unpack_trainer = trainer.describe, trainer.take_over
+    return Session(trainer, engine, validator, living)

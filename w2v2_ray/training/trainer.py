@@ -8,34 +8,30 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.engine.distributed import broadcast_object, gather_objects
-from w2v2_ray.engine.training_engine import TrainingEngine, UpdateResult
+from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.engine.training_state import load_training_state, read_extra_state
 from w2v2_ray.errors import CheckpointError
-from w2v2_ray.run.checkpoints.fence import Fence
 from w2v2_ray.run.checkpoints.files import read_manifest
 from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.finetune import EarlyStoppingSpec
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.training.checkpointer import Checkpointer, Found, Signals
+from w2v2_ray.training.crews.crew import Crew, Made
+from w2v2_ray.training.desk import Desk
 from w2v2_ray.training.early_stopping import held_out_scores, should_stop
 from w2v2_ray.training.hooks import NoHooks, TrainerHooks
-from w2v2_ray.training.metrics import max_over_workers, peak_memory_bytes, sum_over_workers
-from w2v2_ray.training.objectives.task import MicroBatch, Task
-from w2v2_ray.training.recorder import Recorder
+from w2v2_ray.training.metrics import max_over_workers, peak_memory_bytes
+from w2v2_ray.training.objectives.task import Task
 from w2v2_ray.training.schedules import learning_rate
-from w2v2_ray.training.step import Step
 from w2v2_ray.training.validation import Validator
 from w2v2_ray.training.watch.guard import Guard, RollbackNeeded
+from w2v2_ray.training.watch.interventions import Interventions
 from w2v2_ray.training.watch.watchdog import Verdict
 from w2v2_ray.training.watch.watched import NOTHING_WATCHED, Watched
 
@@ -58,6 +54,7 @@ class Trainer:
         task: Training micro-batches and their loss.
         validator: Measures on held-out audio, or None.
         run: Where everything is written.
+        crew: This worker and the others.
         fingerprint: Identity of the training data.
         hooks: Who wants to know.
         early_stopping: When to end before the last update.
@@ -71,6 +68,7 @@ class Trainer:
         task: Task[Any],
         validator: Validator | None,
         run: RunFolder,
+        crew: Crew,
         *,
         fingerprint: str,
         hooks: TrainerHooks | None = None,
@@ -83,16 +81,16 @@ class Trainer:
         self._validator = validator
         self._early_stopping = early_stopping
         self._run = run
+        self._crew = crew
         self._hooks = hooks or NoHooks()
         self._device = engine.device
         self._per_update = job.batch.micro_batches_per_update
-        self._step = Step(engine, task, self._per_update)
-        self._first = engine.world_rank == 0
-        self._recorder: Recorder | None = None
         self._guard = Guard(job, watched, run.path, self._event)
         self._checkpoints = Checkpointer(
             job, engine, run, run_identity(job, fingerprint), self._epoch_after, self._event, task.state
         )
+        self._desk = Desk(run, job.logging, crew, self._checkpoints)
+        self._start = 0
         self._resumed: Found | None = None
         self._last_validation: dict[str, float] | None = None
 
@@ -104,68 +102,66 @@ class Trainer:
             RunFailedError: When the last checkpoint could not be written, or the watchdog ended the run.
             SupersededError: When a newer attempt has the run.
         """
-        fence = Fence.take(self._run.notes) if self._first else None
-        fence = Fence(self._run.notes, broadcast_object(fence.token if fence else None) or "")
-        follow = self._run.follow(fence) if self._first else contextlib.nullcontext(lambda: None)
-        with follow as before_commit:
-            self._train(fence, before_commit)
-
-    def _train(self, fence: Fence, before_commit: Callable[[], object]) -> None:
-        start = self._resume()
-        best = self._resumed.best_score if self._resumed else float("inf")
-        self._checkpoints.open(fence, best, start, before_commit)
         try:
-            if start == 0 and self._job.watchdog.enabled and self._job.checkpoint.snapshot_updates is not None:
-                # The watchdog may want to go back to the beginning.
-                self._checkpoints.save(0, "snapshot", None, self._guard)
-            while True:
-                try:
-                    last = self._train_from(start, fence)
-                    break
-                except RollbackNeeded as needed:
-                    start = self._roll_back(needed.verdict)
-            self._checkpoints.finish(last, self._last_validation, self._guard)
-            self._event("end", update=last, stopped_early=last < self._job.updates)
+            self._train()
         finally:
-            self._checkpoints.abandon()
+            self._desk.close()
 
-    def _train_from(self, start: int, fence: Fence) -> int:
-        """Train on from an update; returns the last one."""
-        if self._first:
-            self._recorder = Recorder(self._run, self._job.logging, start, fence)
-        batches = Prefetcher(
-            self._task.micro_batch, self._my_micro_batches(start), depth=self._job.data.prefetch_micro_batches
-        )
-        counts = Prefetcher(self._step.weight, self._updates_after(start), depth=2)
-        try:
-            return self._loop(start, batches, counts)
-        finally:
-            batches.close()
-            counts.close()
-            if self._recorder is not None:
-                self._recorder.close()
+    def _train(self) -> None:
+        if self._crew.writes:
+            self._desk.open()
+        given = self._crew.enter(self._find, self._begin_from)
+        start = self._start
+        self._desk.take(start, beginning=not given)
+        snapshots = self._job.watchdog.enabled and self._job.checkpoint.snapshot_updates is not None
+        if start == 0 and not given and snapshots and self._crew.writes:
+            # The watchdog may want to go back to the beginning.
+            self._checkpoints.save(0, "snapshot", None, self._guard)
+        # Where an earlier launch stopped early, nothing is left to do.
+        ended = not given and self._stops_early(start)
+        last = start if ended else self._train_from(start)
+        self._crew.see_to(f"finished-{last}", lambda: self._finish(last))
+        self._crew.end()
 
-    def _loop(self, start: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]) -> int:
-        window = _Window(time.perf_counter(), batches.wait_s)
+    def _finish(self, last: int) -> None:
+        """See the run to its end, on whoever writes."""
+        self._desk.take(last)
+        self._checkpoints.finish(last, self._last_validation, self._guard)
+        self._event("end", update=last, stopped_early=last < self._job.updates)
+
+    def _train_from(self, start: int) -> int:
+        """Train on from an update, and back where the watchdog says so; returns the last one."""
+        while True:
+            self._crew.begin(self._updates_after, start)
+            try:
+                return self._loop(start)
+            except RollbackNeeded as needed:
+                verdict = needed.verdict
+            finally:
+                self._crew.rest()
+            start = self._roll_back(verdict)
+
+    def _loop(self, start: int) -> int:
+        window = _Window(time.perf_counter(), self._crew.wait_s)
         self._last_validation = None
         signals = Signals()
-        if self._stops_early(start):  # An earlier launch ended here.
-            return start
         for update in range(start + 1, self._job.updates + 1):
             record = None
             if not self._guard.interventions.skips(update):
-                result, totals, signals = self._update(update, batches, counts)
+                made = self._make(update)
+                signals = made.signals
                 window.updates += 1
                 if update % self._job.logging.every_updates == 0 or update == self._job.updates:
-                    record = self._log(update, result, totals, batches, window)
-                    window = _Window(time.perf_counter(), batches.wait_s)
+                    record = self._log(update, made, window)
+                    window = _Window(time.perf_counter(), self._crew.wait_s)
                 self._tell_recovered(update)
-                self._guard.observe(update, self._judged(result, totals))
+                self._guard.observe(update, self._judged(made))
             self._hooks.on_update(update, record)
             figures = self._last_validation = self._validate_if_due(update)
             last = update == self._job.updates or (figures is not None and self._stops_early(update))
             if self._checkpoints.save_if_due(update, figures, signals, self._guard, last=last):
                 self._hooks.on_checkpoint(update)
+            self._start = update
             if last:
                 return update
             if signals.leave:
@@ -174,37 +170,51 @@ class Trainer:
 
     def _stops_early(self, update: int) -> bool:
         """Whether the spec wants no more updates. Collective."""
-        if self._early_stopping is None or update == 0:
+        spec = self._early_stopping
+        if spec is None or update == 0:
             return False
-        scores = held_out_scores(read_lines(self._run.events), update) if self._first else {}
-        return broadcast_object(should_stop(self._early_stopping, scores, update))
+
+        def judge() -> bool:
+            self._desk.take(update)
+            return should_stop(spec, held_out_scores(read_lines(self._run.events), update), update)
+
+        return bool(self._crew.word(f"stop-{update}-{len(self._guard.interventions.rollbacks)}", judge))
 
     def _leave(self, update: int) -> None:
         """Give the node back, now that the state is safe."""
         problem = self._checkpoints.settle()
         self._event("left", update=update, problem=problem)
+        self._crew.leave()
         self._hooks.leave(update)
 
-    def _judged(self, result: UpdateResult, totals: dict[str, float]) -> dict[str, float]:
+    def _judged(self, made: Made) -> dict[str, float]:
         """What the watchdog is shown, the same on every worker."""
-        figures = {**self._task.figures(totals), "grad_norm": float(result.grad_norm)}
+        result = made.result
+        figures = {**self._task.figures(made.totals), "grad_norm": float(result.grad_norm)}
         if self._job.engine.precision == "fp16":
             figures |= {"loss_scale": result.loss_scale, "skipped": float(result.overflow)}
         return figures
 
     def _roll_back(self, verdict: Verdict) -> int:
         """Go back to a state from before the incident. Collective."""
-        checkpoints = self._checkpoints
+        checkpoints, guard = self._checkpoints, self._guard
         checkpoints.settle()
-        good = checkpoints.good_states(self._guard.interventions) if self._first else {}
-        target = self._guard.decide(verdict, good, self._first)
-        folder = self._state(broadcast_object(good[target].name if self._first else None))
+
+        def choose() -> dict[str, Any]:
+            self._desk.take(verdict.update)
+            good = checkpoints.good_states(guard.interventions)
+            target = guard.choose(verdict, good)
+            return {"update": target, "state": None if target is None else good[target].name}
+
+        chosen = self._crew.word(f"rollback-{len(guard.interventions.rollbacks)}", choose)
+        target = guard.go_back(verdict, chosen["update"])
+        folder = self._state(chosen["state"])
         load_training_state(self._engine, folder)
         self._task.load_state(read_extra_state(folder))
-        self._guard.restore(read_manifest(folder).watchdog)
-        if self._first:
-            checkpoints.forget_after(target)
+        guard.restore(read_manifest(folder).watchdog)
+        self._desk.rewind(target)
         checkpoints.rewound(target)
+        self._start = target
         return target
 
     def _tell_recovered(self, update: int) -> None:
@@ -215,48 +225,31 @@ class Trainer:
         self._event(
             "recovered",
             update=update,
-            world_size=self._engine.world_size,
+            world_size=self._crew.size,
             seconds_to_next_update=round(time.time() - found.last_time, 3),
             updates_recomputed=max(0, found.last_update - update + 1),
         )
 
-    def _update(
-        self, update: int, batches: Prefetcher[MicroBatch], counts: Prefetcher[int]
-    ) -> tuple[UpdateResult, dict[str, float], Signals]:
-        """One optimizer step over this worker's share of the update's micro-batches."""
-        normaliser, signals = self._agree(next(counts))
-        used: dict[int, MicroBatch] | None = {} if self._job.logging.trace_samples else None
-        result, totals = self._step.make(
-            update, batches, normaliser=normaliser, lr=self._learning_rate(update), used=used
-        )
-        if used is not None:
-            self._trace(update, list(used.values()))
-        return result, totals, signals
-
-    def _agree(self, weight: int) -> tuple[float, Signals]:
-        """The update's normaliser, and what the workers have to tell each other, in one sum."""
+    def _make(self, update: int) -> Made:
+        """One optimizer step over the update's micro-batches."""
         busy, failed, due = self._checkpoints.signals()
         mine = Signals(busy, failed, due, float(self._hooks.wants_state()), float(self._hooks.must_leave()))
-        summed = torch.tensor([float(weight), *mine.as_list()], dtype=torch.float64, device=self._device)
-        normaliser, *rest = sum_over_workers(summed)
-        signals = Signals.from_list(rest)
-        self._checkpoints.give_up_failed(signals)
-        return normaliser, signals
+        trace = self._job.logging.trace_samples
+        made = self._crew.make(update, self._learning_rate(update), mine, trace=trace)
+        self._desk.take(update - 1)
+        self._checkpoints.give_up_failed(made.signals)
+        if trace:
+            self._desk.samples(update, [entry for index in made.used for entry in self._task.used(index)])
+        return made
 
     def _learning_rate(self, update: int) -> float:
         scale = self._guard.interventions.lr_scale(update)
         return learning_rate(self._job.optim, self._job.updates, update) * scale
 
-    def _log(
-        self,
-        update: int,
-        result: UpdateResult,
-        totals: dict[str, float],
-        batches: Prefetcher[MicroBatch],
-        window: _Window,
-    ) -> dict[str, Any]:
+    def _log(self, update: int, made: Made, window: _Window) -> dict[str, Any]:
+        result, totals = made.result, made.totals
         elapsed_s = time.perf_counter() - window.started
-        wait_s = batches.wait_s - window.wait_s
+        wait_s = self._crew.wait_s - window.wait_s
         slowest_s, waiting, memory = max_over_workers(
             [elapsed_s, wait_s / elapsed_s, peak_memory_bytes(self._device)], self._device
         )
@@ -265,7 +258,7 @@ class Trainer:
             "update": update,
             "epoch": self._task.plan.epoch_of((update - 1) * self._per_update),
             **self._task.figures(totals),
-            "world_size": self._engine.world_size,
+            "world_size": self._crew.size,
             "lr": self._learning_rate(update),
             "grad_norm": float(result.grad_norm),
             **self._task.settings(update),
@@ -279,52 +272,69 @@ class Trainer:
         }
         if self._job.engine.precision == "fp16":
             record |= {"loss_scale": result.loss_scale, "skipped": result.overflow}
-        if self._recorder is not None:
-            self._recorder.metrics(record)
+        self._desk.metrics(record)
         return record
-
-    def _trace(self, update: int, batches: list[MicroBatch]) -> None:
-        everyone = gather_objects([entry for batch in batches for entry in self._task.used(batch)])
-        if self._recorder is not None:
-            self._recorder.samples(update, [entry for part in everyone for entry in part])
 
     def _validate_if_due(self, update: int) -> dict[str, float] | None:
         if self._validator is None or not self._validator.is_due(update):
             return None
         figures = self._validator.measure(update)
-        if self._recorder is not None:
-            with contextlib.suppress(OSError):
-                self._recorder.validation(update, figures)
+        self._desk.take(update)
+        self._desk.validation(update, figures)
         return figures
 
     def _epoch_after(self, update: int) -> int:
         return self._task.plan.epoch_of(update * self._per_update)
 
-    def _resume(self) -> int:
-        """Load the newest good state; returns its update, or 0 for a run that begins."""
-        found = broadcast_object(self._checkpoints.find(self._guard) if self._first else None)
+    def _find(self) -> dict[str, Any]:
+        """What there is to begin from, on the leader."""
+        self._desk.open()
+        return self._checkpoints.find(self._guard).to_json()
+
+    def _begin_from(self, document: dict[str, Any]) -> None:
+        """Begin from what the leader found: the newest good state, or the initial weights."""
+        found = Found.from_json(document)
         if found.problem is not None:
             raise CheckpointError(found.problem)
         self._resumed = found
         self._guard.interventions = found.interventions
-        if found.folder is None:
-            self._event("start", world_size=self._engine.world_size)
-            return 0
-        folder = self._state(found.folder.name)
+        self._checkpoints.best_score = found.best_score
+        if found.state is None:
+            self._event("start", world_size=self._crew.size)
+            return
+        folder = self._state(found.state)
         manifest = read_manifest(folder)
         # Of a shared folder the first worker has compared every checksum when it looked for the newest good state.
         load_training_state(self._engine, folder, verified=self._run.store.is_here)
         self._task.load_state(read_extra_state(folder))
         self._guard.restore(manifest.watchdog)
-        self._event("resume", update=manifest.update, world_size=self._engine.world_size, path=found.folder.name)
-        return manifest.update
+        self._event("resume", update=manifest.update, world_size=self._crew.size, path=found.state)
+        self._start = manifest.update
+
+    def describe(self) -> dict[str, Any]:
+        """What a worker that joins needs of this one's, besides tensors, in the midst of the update after `update`."""
+        return {
+            "update": self._start,
+            "best_score": self._checkpoints.best_score,
+            "watchdog": self._guard.state,
+            "interventions": self._guard.interventions.to_json(),
+            "validation": self._last_validation,
+        }
+
+    def take_over(self, description: dict[str, Any]) -> None:
+        """Go on where the worker is that described itself."""
+        self._start = description["update"]
+        self._checkpoints.best_score = description["best_score"]
+        self._guard.restore(description["watchdog"])
+        self._guard.interventions = Interventions.from_json(description["interventions"])
+        self._last_validation = description["validation"]
 
     def _state(self, name: str) -> Path:
         """A state's folder on this node, with its files."""
         return self._run.fetch_state(self._run.checkpoints / name)
 
     def _event(self, name: str, **details: Any) -> None:
-        if self._first:
+        if self._crew.leads:
             # The storage may be away or full; training does not end of an event that is not written down.
             with contextlib.suppress(OSError):
                 self._run.event(name, **details)
@@ -333,10 +343,6 @@ class Trainer:
         """Updates to be computed; the others are passed over after a rollback."""
         skips = self._guard.interventions.skips
         return (update for update in range(start + 1, self._job.updates + 1) if not skips(update))
-
-    def _my_micro_batches(self, start: int) -> Iterator[int]:
-        for update in self._updates_after(start):
-            yield from self._step.share(update)
 
 
 def run_identity(job: TrainJob, fingerprint: str) -> dict[str, str]:

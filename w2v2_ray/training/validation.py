@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from w2v2_ray.data.batch_plan import assigned
-from w2v2_ray.data.loader import Prefetcher
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.spec.job import TrainJob
-from w2v2_ray.training.metrics import sum_over_workers
+from w2v2_ray.training.crews.crew import Crew
 from w2v2_ray.training.objectives.task import Task
 
 
@@ -25,12 +23,13 @@ class Validator:
         job: The spec.
         engine: The model.
         task: The held-out data.
+        crew: The workers.
     """
 
-    def __init__(self, job: TrainJob, engine: TrainingEngine, task: Task[Any]) -> None:
+    def __init__(self, job: TrainJob, engine: TrainingEngine, task: Task[Any], crew: Crew) -> None:
         self._spec = job.validation
         self._last_update = job.updates
-        self._depth = job.data.prefetch_micro_batches
+        self._crew = crew
         self._engine = engine
         self._task = task
 
@@ -43,21 +42,10 @@ class Validator:
         started = time.perf_counter()
         task, engine = self._task, self._engine
         total = min(task.plan.sub_batches_per_epoch, self._spec.max_sub_batches)
-        mine = list(assigned(total, 1, engine.world_rank, engine.world_size))
-        # ZeRO 3 gathers weights layer by layer, so every worker must forward equally often; repeats count once.
-        padding = -(-total // engine.world_size) - len(mine)
-        padded = mine + [mine[-1] if mine else 0] * padding
-        sums = torch.zeros(len(task.sums), dtype=torch.float64, device=engine.device)
-        batches = Prefetcher(task.micro_batch, padded, depth=self._depth)
         engine.eval()
         try:
             with torch.no_grad():
-                for position, batch in enumerate(batches):
-                    _, counts = task.forward(engine.module, batch, update)
-                    if position < len(mine):
-                        sums += counts
+                totals = self._crew.measure(task, total, update)
         finally:
-            batches.close()
             engine.train()
-        figures = task.figures(dict(zip(task.sums, sum_over_workers(sums), strict=True)))
-        return {**figures, "validation_s": round(time.perf_counter() - started, 3)}
+        return {**task.figures(totals), "validation_s": round(time.perf_counter() - started, 3)}

@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
-
 from worlds import ITEMS, Dies, Worker, World, expected
+
 from w2v2_ray.team.team import share_of
 from w2v2_ray.team.wire import Expelled
 
@@ -85,9 +85,9 @@ def test_a_sum_that_reached_one_member_alone_is_handed_on():
                 torn.append(True)
                 for kept in team._kept_for(part):
                     kept.fill_(-1)
-                from w2v2_ray.team.group import GroupFailed
+                from w2v2_ray.team.group import GroupError
 
-                raise GroupFailed("torn by the test")
+                raise GroupError("torn by the test")
 
         team._reduce = tear
         world.wait()
@@ -173,7 +173,7 @@ def test_who_leaves_in_good_order_is_not_lost():
 
         def run():
             leaver = workers[1]
-            leaver.team.enter(lambda: {}, lambda found: None)
+            leaver.team.enter(dict, lambda found: None)
             for _ in range(20):
                 leaver.team.add_up(range(ITEMS), leaver, newcomers=True)
                 leaver.sums.zero_()

@@ -1,4 +1,4 @@
-"""Teams of threads in this process: a member that is to die closes its connection, as the kernel does for a killed one."""
+"""Teams of threads in this process. A member that is to die closes its connection, as the kernel does for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "of-this-test"
 ITEMS = 7
 
 
-class Dies(Exception):
+class Dies(Exception):  # noqa: N818
     """Thrown by a worker that is to die."""
 
 

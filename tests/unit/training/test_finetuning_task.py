@@ -51,7 +51,7 @@ def test_every_usable_utterance_is_used_once_an_epoch(finetune_job, tmp_path):
     used = Counter()
     index = 0
     while task.plan.epoch_of(index) < 2:
-        used.update(task.used(task.micro_batch(index)))
+        used.update(task.used(index))
         index += 1
     first_two = [count for (epoch, _), count in used.items() if epoch < 2]
     assert len(first_two) == 2 * 36
@@ -87,7 +87,7 @@ def test_in_evaluation_company_changes_neither_loss_nor_words(finetune_job, tmp_
         while task.plan.epoch_of(index) < 1:
             batch = task.micro_batch(index)
             index += 1
-            for row, (_, name) in enumerate(task.used(batch)):
+            for row, (_, name) in enumerate(task.used(batch.index)):
                 one = replace(
                     batch,
                     waveform=batch.waveform[row : row + 1],

@@ -144,7 +144,7 @@ def test_initial_weights_follow_from_the_seed_alone(tiny_job):
 def test_ids_are_those_of_the_utterances_read(tiny_job):
     task = task_of(tiny_job())
     batch = task.micro_batch(0)
-    used = task.used(batch)
+    used = task.used(batch.index)
     assert {epoch for epoch, _ in used} == {0}
     ids = [utterance for _, utterance in used]
     assert len(ids) == len(batch.waveform)

@@ -71,9 +71,9 @@ class CroppedTask(Stateless):
         """Masked frames of a micro-batch."""
         return sum(int(mask.sum()) for mask in self._draw_masks(index))
 
-    def used(self, batch: MaskedMicroBatch) -> list[tuple[int, str]]:
+    def used(self, index: int) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch."""
-        return used_utterances(self._data, batch.utterances, batch.sub_batch_sizes, batch.epochs)
+        return used_utterances(self._data, self.plan.micro_batch(index))
 
     def _load(self, index: int) -> tuple[CroppedMicroBatch, tuple[BoolArray, ...]]:
         return self._loader.load(index), self._draw_masks(index)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from w2v2_ray.data.batch_plan import MicroBatchPlan
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.spec.model import EncoderSpec
@@ -22,13 +21,13 @@ def layer_keep(streams: RandomStreams, encoder: EncoderSpec, index: int) -> tupl
     return tuple(bool(draw >= encoder.layer_drop) for draw in draws)
 
 
-def used_utterances(
-    data: Utterances, utterances: npt.NDArray[np.int32], sub_batch_sizes: Sequence[int], epochs: Sequence[int]
-) -> list[tuple[int, str]]:
+def used_utterances(data: Utterances, plan: MicroBatchPlan) -> list[tuple[int, str]]:
     """(epoch, utterance id) of everything in a micro-batch, for the sample trace."""
-    by_row = np.repeat(epochs, sub_batch_sizes)
-    ids = (data.utterance_id(int(index)) for index in utterances)
-    return [(int(epoch), utterance) for epoch, utterance in zip(by_row, ids, strict=True)]
+    return [
+        (epoch, data.utterance_id(int(index)))
+        for epoch, part in zip(plan.epochs, plan.utterances, strict=True)
+        for index in part
+    ]
 
 
 def filled(values: Sequence[int], device: torch.device) -> Tensor:

@@ -57,7 +57,7 @@ class Task(Protocol[M]):
         """What this update was computed with and a metrics line should say."""
         ...
 
-    def used(self, batch: M) -> list[tuple[int, str]]:
+    def used(self, index: int) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch, for the sample trace."""
         ...
 

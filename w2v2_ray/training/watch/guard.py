@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2v2_ray.engine.distributed import broadcast_object
 from w2v2_ray.errors import CheckpointError, RunFailedError
 from w2v2_ray.places.durable import write_text
 from w2v2_ray.run import names
@@ -107,13 +106,26 @@ class Guard:
         if verdict.action == "rollback":
             raise RollbackNeeded(verdict)
 
-    def decide(self, verdict: Verdict, updates: Collection[int], first_worker: bool) -> int:
-        """Choose the state to go back to and write down that it is done. Collective.
+    def choose(self, verdict: Verdict, updates: Collection[int]) -> int | None:
+        """Choose the state to go back to and write down that it is done. On the worker that decides.
 
         Args:
             verdict: What asked for it.
-            updates: Those of the good states, on the first worker; ignored elsewhere.
-            first_worker: Whether this is the first worker.
+            updates: Those of the good states.
+
+        Returns:
+            The state's update; None when no state is from before the incident.
+        """
+        target = self.interventions.target(verdict, updates)
+        if target is None or target not in updates:
+            return None
+        record = self.interventions.after(verdict, target, self._job.watchdog)
+        write_text(self._path, json.dumps(record.to_json(), indent=1))
+        self._event("rollback", update=verdict.update, to_update=target, check=verdict.check)
+        return target
+
+    def go_back(self, verdict: Verdict, target: int | None) -> int:
+        """Take over what `choose` chose.
 
         Returns:
             The state's update.
@@ -121,15 +133,10 @@ class Guard:
         Raises:
             RunFailedError: When no state is from before the incident.
         """
-        target = self.interventions.target(verdict, updates) if first_worker else None
-        target = broadcast_object(target)
-        if target is None or (target == 0 and not broadcast_object(0 in updates)):
+        if target is None:
             raise RunFailedError(
                 f"watchdog ({verdict.check}): {verdict.message}. There is no checkpoint from before update "
                 f"{verdict.first_update} to go back to; set checkpoint.snapshot_updates to have them"
             )
         self.interventions = self.interventions.after(verdict, target, self._job.watchdog)
-        if first_worker:
-            write_text(self._path, json.dumps(self.interventions.to_json(), indent=1))
-            self._event("rollback", update=verdict.update, to_update=target, check=verdict.check)
         return target

@@ -202,9 +202,9 @@ class FinetuneTask(Stateless):
             return {}
         return {"backbone_frozen": float(update <= self._job.freeze_updates)}
 
-    def used(self, batch: FinetuneMicroBatch) -> list[tuple[int, str]]:
+    def used(self, index: int) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch."""
-        return used_utterances(self._data, batch.utterances, batch.sub_batch_sizes, batch.epochs)
+        return used_utterances(self._data, self.plan.micro_batch(index))
 
     def _loss(self, output: CtcOutput, batch: FinetuneMicroBatch) -> tuple[Tensor, Tensor]:
         """CTC loss, the mean over views where there are several, and what is minimised."""

@@ -1,0 +1,124 @@
+"""Survivors go on: the same run, bit for bit, and no update computed twice, whatever happens to the others."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from engine_worlds import Worlds
+from living_cases import LivingWorld
+from test_trainer import assert_same_run, run
+from trainer_cases import events_of, metrics_of, saved_updates
+
+from w2v2_ray.spec.job import PretrainJob
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def reference(worlds: Worlds, make_tiny_job, tmp_path_factory: pytest.TempPathFactory) -> PretrainJob:
+    """A run of one worker in a fixed crew that was never disturbed."""
+    job: PretrainJob = make_tiny_job(tmp_path_factory.mktemp("reference"))
+    run(worlds[1], job)
+    return job
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_living_crew_is_the_same_run_as_a_fixed_one(reference, tiny_job, size):
+    job = tiny_job()
+    with LivingWorld(job, size) as world:
+        for _ in range(size):
+            world.add()
+        assert world.wait() == [0] * size
+    assert_same_run(reference, job)
+    assert saved_updates(job) == saved_updates(reference)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compute": 3},
+        {"compute": 11},
+        {"reduce": 2},
+        {"reduce": 5},
+        {"end": 3},
+        {"measure": True},
+        {"save": 4},
+        {"finish": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("victim", ["leader", "other"])
+def test_a_killed_worker_changes_nothing(reference, tiny_job, how, victim):
+    if victim == "other" and {"save", "finish"} & {*how}:
+        pytest.skip("only the leader does that")
+    job = tiny_job()
+    with LivingWorld(job, 3) as world:
+        for place in range(3):
+            world.add(**(how if place == (0 if victim == "leader" else 1) else {}))
+            world.wait_for_coming(place + 1)
+        ends = world.wait()
+    assert sorted(ends) == [KILLED, 0, 0]
+    assert_same_run(reference, job)
+    # A checkpoint that died with its writer is made up for at the next update.
+    assert saved_updates(job) == ([5, 6] if "save" in how else saved_updates(reference))
+    assert [event["update"] for event in events_of(job, "validation")] == [
+        event["update"] for event in events_of(reference, "validation")
+    ]
+    assert len(events_of(job, "end")) == 1
+    assert not events_of(job, "resume")
+
+
+def test_a_newcomer_is_given_the_state_and_takes_over(reference, tiny_job):
+    job = tiny_job()
+    with LivingWorld(job, 1) as world:
+        first = world.add(pause_s=0.5, end=5)
+        world.wait_for(1, 1)
+        world.add()
+        assert world.wait() == [KILLED, 0]
+        assert first.exitcode == KILLED
+    assert_same_run(reference, job)
+    assert [record["world_size"] for record in metrics_of(job)][0] == 1
+    assert not events_of(job, "resume")
+
+
+@pytest.mark.parametrize("how", [{"give": True}, {"take": True}], ids=str)
+def test_a_death_while_a_state_is_sent_changes_nothing(reference, tiny_job, how):
+    job = tiny_job()
+    with LivingWorld(job, 2) as world:
+        world.add(pause_s=0.5, **({"give": True} if "give" in how else {}))
+        world.wait_for_coming(1)
+        world.add(pause_s=0.5)
+        world.wait_for(2, 1)
+        world.add(**({"take": True} if "take" in how else {}))
+        ends = world.wait()
+    assert sorted(ends) == [KILLED, 0, 0]
+    assert_same_run(reference, job)
+
+
+def test_who_must_leave_leaves_and_the_others_go_on(reference, tiny_job):
+    job = tiny_job()
+    with LivingWorld(job, 3) as world:
+        for place in range(3):
+            world.add(pause_s=0.05, **({"leave": 3} if place == 0 else {}))
+            world.wait_for_coming(place + 1)
+        assert world.wait() == [0, 0, 0]
+        assert [event["worker"] for event in world.events if event["event"] == "left"] == ["w0"]
+        assert not [event for event in world.events if event["event"] == "lost"]
+    assert_same_run(reference, job)
+
+
+def test_when_all_are_lost_others_resume_from_the_last_state(reference, tiny_job):
+    job = tiny_job()
+    with LivingWorld(job, 2) as world:
+        for place in range(2):
+            world.add(end=5)
+            world.wait_for_coming(place + 1)
+        deadline = time.monotonic() + 60
+        while any(worker.is_alive() for worker in world.workers) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        world.add()
+        assert world.wait() == [KILLED, KILLED, 0]
+    assert_same_run(reference, job)
+    assert events_of(job, "resume")
