@@ -10,7 +10,8 @@ from w2v2_ray.orchestration.ray_private.core import control_channel, first_autos
 from w2v2_ray.orchestration.supply import Supply
 
 _TIMEOUT_S = 5.0
-_DEAD = 2
+_GONE = (2, 4)
+"""States of nodes on which nothing can be started any more: dead and draining."""
 
 
 def look_at_cluster(needs: dict[str, float], address: str | None = None) -> Supply:
@@ -31,7 +32,7 @@ def look_at_cluster(needs: dict[str, float], address: str | None = None) -> Supp
         status = stub.GetClusterStatus(autoscaler_pb2.GetClusterStatusRequest(), timeout=_TIMEOUT_S)
     finally:
         channel.close()
-    nodes = [node for node in status.cluster_resource_state.node_states if node.status != _DEAD]
+    nodes = [node for node in status.cluster_resource_state.node_states if node.status not in _GONE]
     scaling = status.autoscaling_state
     return Supply(
         nodes=tuple(dict(node.total_resources) for node in nodes),

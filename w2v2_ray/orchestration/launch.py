@@ -222,11 +222,13 @@ def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
 def _fit(job: TrainJob, run: RunFolder) -> None:
     from w2v2_ray.orchestration.demand import withdraw_request
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
+    from w2v2_ray.orchestration.living.supervisor import LivingTrainer
     from w2v2_ray.orchestration.worker import train_worker
 
     fatal = f".fatal-{time.time_ns()}.json"
     config = {"job": job.model_dump(mode="json"), "run": run.place, "fatal": fatal}
-    trainer = ElasticTrainer(job, run, train_worker, config, name=f"launch-{time.time_ns()}")
+    trainer_class = LivingTrainer if job.survivors_go_on else ElasticTrainer
+    trainer = trainer_class(job, run, train_worker, config, name=f"launch-{time.time_ns()}")
     try:
         trainer.fit()
     except KeyboardInterrupt:

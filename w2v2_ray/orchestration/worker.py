@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -16,6 +17,8 @@ from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.run.opening import open_run
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.kinds import parse_job
+from w2v2_ray.team.member import Member, patient_member
+from w2v2_ray.team.wire import TeamOver
 from w2v2_ray.training.hooks import NoHooks
 from w2v2_ray.training.objectives.registry import objective_of
 from w2v2_ray.training.session import start_session
@@ -92,24 +95,45 @@ def train_worker(config: dict[str, Any]) -> None:
     run = open_run(config["run"], "worker")
     if run.notes.read(config["fatal"]) is not None:
         return
-    context = ray.train.get_context()
     try:
-        job = parse_job(config["job"])
-        assert isinstance(job, TrainJob)
-        allow_collectives(job.failure.collective_timeout_s)
-        objective = objective_of(job)
-        if objective.keeps_start(job):
-            run.store.pull_start()
-        session = start_session(
-            objective.localised(job, run),
-            run,
-            local_rank=context.get_local_rank(),
-            hooks=RayHooks(run, context.get_world_rank()),
-        )
-        session.trainer.train()
-        session.close()
+        _train(config, run)
+    except TeamOver:
+        return
     except StorageUnavailableError:
         raise  # an outage passes: Ray starts the group again
     except W2v2RayError as error:
         run.notes.write(config["fatal"], json.dumps({"type": type(error).__name__, "message": error.message}))
         raise
+
+
+def _train(config: dict[str, Any], run: RunFolder) -> None:
+    context = ray.train.get_context()
+    job = parse_job(config["job"])
+    assert isinstance(job, TrainJob)
+    allow_collectives(job.failure.collective_timeout_s)
+    objective = objective_of(job)
+    if objective.keeps_start(job):
+        run.store.pull_start()
+    hooks = RayHooks(run, context.get_world_rank())
+    team = config.get("team")
+    try:
+        session = start_session(
+            objective.localised(job, run),
+            run,
+            local_rank=context.get_local_rank(),
+            hooks=hooks,
+            join=None if team is None else partial(_join, team),
+        )
+        session.trainer.train()
+        session.close()
+    except NodeLeaving:
+        if team is None:
+            raise  # so that Ray starts the others again
+
+
+def _join(team: dict[str, Any]) -> Member:
+    """Call the coordinator of a living crew."""
+    about = {"node": ray.get_runtime_context().get_node_id()}
+    return patient_member(
+        tuple(team["address"]), team["secret"], team["name"], about, team["silence_s"], patience_s=team["silence_s"]
+    )

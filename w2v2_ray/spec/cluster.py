@@ -19,7 +19,12 @@ class ElasticSpec(Spec):
     """A running job is resized once the new size has been possible for so long, so that a node that flaps does not
     restart it. Lost workers are replaced at once."""
     resize_interval_s: NonNegativeFloat = 60.0
-    """Least time between a start or restart and the next resize."""
+    """Least time between a start or restart and the next resize, where a resize is a restart."""
+    on_fault: Literal["auto", "go_on", "restart"] = "auto"
+    """What the others do when a worker is lost or comes. `go_on`: they keep what they hold and train on, and who comes
+    gets the state from one of them; at ZeRO 0 and 1. `restart`: all start again from the last state. `auto`: go on
+    where workers compute on CPUs, restart on GPUs, where going on has not been tried yet. Not a bit of the result
+    depends on it."""
 
     def broken_rules(self) -> Iterator[Finding]:
         """The range must not be empty."""

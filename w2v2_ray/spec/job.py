@@ -142,6 +142,13 @@ class TrainJob(Job):
         """Upper bound of the audio in one update, in seconds."""
         return self.batch.sub_batches_per_update * self.batch.max_tokens / SAMPLE_RATE
 
+    @property
+    def survivors_go_on(self) -> bool:
+        """Whether the others train on when a worker is lost or comes; `worker.gpus` must be settled."""
+        if self.elastic.on_fault != "auto":
+            return self.elastic.on_fault == "go_on"
+        return self.engine.zero_stage < 2 and not self.worker.gpu_count
+
     def identity(self) -> dict[str, str]:
         """What a run's result depends on, beside its data, by name: a checkpoint of another identity is not resumed."""
         return {"batch": self.batch.model_dump_json(), "seed": str(self.seed)}
@@ -177,6 +184,12 @@ class TrainJob(Job):
             yield Finding(
                 "engine.device: cuda but worker.gpus: 0; set worker.gpus: 1, or engine.device: auto",
                 ("engine.device", "worker.gpus"),
+            )
+        if self.elastic.on_fault == "go_on" and self.engine.zero_stage >= 2:
+            yield Finding(
+                f"elastic.on_fault: go_on needs the whole state on every worker, and engine.zero_stage: "
+                f"{self.engine.zero_stage} gives each a part of it; use zero_stage: 1, or on_fault: restart",
+                ("elastic.on_fault", "engine.zero_stage"),
             )
         workers, batch = self.elastic.max_workers, self.batch
         if workers > batch.micro_batches_per_update:

@@ -6,8 +6,6 @@ import hmac
 import json
 from typing import Any
 
-from w2v2_ray.errors import W2v2RayError
-
 LINE_BYTES = 1 << 20
 """No message is longer; a longer one ends the connection."""
 HELLO_S = 5.0
@@ -21,7 +19,7 @@ class TeamOver(Exception):  # noqa: N818  (not an error)
 Message = dict[str, Any]
 
 
-class Expelled(W2v2RayError):  # noqa: N818  (what happened to it, not what it did)
+class Expelled(Exception):  # noqa: N818  (not one of ours on purpose: no user is to be told)
     """The coordinator has given this worker up, or is gone; whatever it does from here on must not count."""
 
 

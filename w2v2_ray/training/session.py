@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ def start_session(
     *,
     local_rank: int = 0,
     hooks: TrainerHooks | None = None,
-    member: Member | None = None,
+    join: Callable[[], Member] | None = None,
 ) -> Session:
     """Build everything one worker needs. Collective when a process group exists or is announced by the environment.
 
@@ -64,7 +65,8 @@ def start_session(
         run: Where it is written.
         local_rank: Of this worker on its node.
         hooks: Who wants to know.
-        member: This worker's line to the coordinator of a team that may change; None: the process group is the crew.
+        join: Calls the coordinator of a team that may change, once this worker is ready to train; None: the process
+            group is the crew.
 
     Raises:
         UserError: When the device, the data or the checkpoint cannot be used.
@@ -77,7 +79,7 @@ def start_session(
     objective = objective_of(job)
     training = objective.set_up(job, run, device)
     engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
-    living = LivingCrew(job, engine, training.task, member) if member is not None else None
+    living = LivingCrew(job, engine, training.task, join()) if join is not None else None
     crew: Crew = living or FixedCrew(job, engine, training.task)
     validator = Validator(job, engine, training.validation, crew) if training.validation is not None else None
     trainer = Trainer(

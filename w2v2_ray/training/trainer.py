@@ -183,8 +183,8 @@ class Trainer:
     def _leave(self, update: int) -> None:
         """Give the node back, now that the state is safe."""
         problem = self._checkpoints.settle()
-        self._event("left", update=update, problem=problem)
-        self._crew.leave()
+        if not self._crew.leave():
+            self._event("left", update=update, problem=problem)
         self._hooks.leave(update)
 
     def _judged(self, made: Made) -> dict[str, float]:

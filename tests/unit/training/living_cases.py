@@ -60,8 +60,11 @@ def live(job: dict[str, Any], address: tuple[str, int], name: str, how: dict[str
     assert isinstance(spec, TrainJob)
     run = RunFolder(Path(spec.storage_path) / spec.name)
     try:
-        member = Member(address, SECRET, name, {"pid": os.getpid()}, 5.0)
-        session = start_session(spec, run, hooks=Harm(how), member=member)
+
+        def join() -> Member:
+            return Member(address, SECRET, name, {"pid": os.getpid()}, 5.0)
+
+        session = start_session(spec, run, hooks=Harm(how), join=join)
         _harm(session, how)
         session.trainer.train()
         session.close()

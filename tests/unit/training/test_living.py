@@ -79,7 +79,7 @@ def test_a_newcomer_is_given_the_state_and_takes_over(reference, tiny_job):
         assert world.wait() == [KILLED, 0]
         assert first.exitcode == KILLED
     assert_same_run(reference, job)
-    assert [record["world_size"] for record in metrics_of(job)][0] == 1
+    assert next(record["world_size"] for record in metrics_of(job)) == 1
     assert not events_of(job, "resume")
 
 

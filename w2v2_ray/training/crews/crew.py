@@ -114,8 +114,8 @@ class Crew(Protocol):
         """The sums of a held-out task over its first sub-batches."""
         ...
 
-    def leave(self) -> None:
-        """This worker goes; its state is safe."""
+    def leave(self) -> bool:
+        """This worker goes; its state is safe. Returns whether somebody else tells of it."""
         ...
 
     def end(self) -> None:

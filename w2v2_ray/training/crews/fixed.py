@@ -120,8 +120,9 @@ class FixedCrew:
             batches.close()
         return dict(zip(task.sums, sum_over_workers(sums), strict=True))
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """All leave together: the group is started again without the node."""
+        return False
 
     def end(self) -> None:
         """Nobody waits for it."""

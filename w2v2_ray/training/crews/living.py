@@ -229,9 +229,10 @@ class LivingCrew:
             part.ahead.close()
         return part.rows.totals(rows)
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """Alone; the others go on."""
         self._team.leave()
+        return True
 
     def end(self) -> None:
         """See `Crew`."""

@@ -1,0 +1,203 @@
+"""The driver of a run whose workers come and go: starts as many as there is room for, and replaces those that end."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from typing import Any
+
+import ray
+
+from w2v2_ray.orchestration.cluster_state import look_at_cluster
+from w2v2_ray.orchestration.demand import requester_of
+from w2v2_ray.orchestration.living.chronicle import Chronicle
+from w2v2_ray.orchestration.living.replica import Replica
+from w2v2_ray.orchestration.ray_private.train import ControllerHost, TrainAutoscalingCoordinatorClient
+from w2v2_ray.orchestration.supply import needs_of, workers_that_fit
+from w2v2_ray.orchestration.waiting import WaitingNote
+from w2v2_ray.run.folder import RunFolder
+from w2v2_ray.spec.job import TrainJob
+from w2v2_ray.team.coordinator import Coordinator
+from w2v2_ray.team.roster import NO_STATE
+
+_LOOK_S = 0.1
+_ROOM_S = 1.0
+"""Between two looks at what the cluster has."""
+_ENDING = 8
+"""Replicas that may be ending while others are started for them."""
+_END_S = 30.0
+"""Patience with workers that have nothing left to do."""
+
+
+class LivingTrainer:
+    """Trains one job with a living crew.
+
+    Args:
+        job: Says how many workers, what each needs, and what is survived.
+        run: The run, as the driver sees it.
+        train_loop: Runs on every worker.
+        config: Given to it.
+        name: Of this launch.
+    """
+
+    def __init__(self, job: TrainJob, run: RunFolder, train_loop: Any, config: dict[str, Any], name: str) -> None:
+        self._job = job
+        self._run = run
+        self._train_loop = train_loop
+        self._config = config
+        self._name = name
+        self._needs = needs_of(job)
+        self._replicas: dict[str, Replica] = {}
+        self._started = 0
+        self._failures = 0
+        self._in_vain = 0
+        self._failed_at = NO_STATE - 1
+        self._looked = float("-inf")
+        self._chronicle = Chronicle(run.event, ray.nodes)
+        self._waiting = WaitingNote(run.event)
+        self._secret = secrets.token_hex(16)
+        self._coordinator: Coordinator | None = None
+        self._host: ControllerHost | None = None
+        self._request = _WholeRequest(run.place, self._needs, job.elastic.max_workers)
+
+    def fit(self) -> None:
+        """Train to the end.
+
+        Raises:
+            Exception: The last worker's error, when too many have failed.
+        """
+        least = self._job.elastic.min_workers
+        while (room := self._room()) < least:
+            self._waiting.look(self._needs, least)
+            self._request.keep()
+            time.sleep(_LOOK_S)
+        first = min(room, self._job.elastic.max_workers)
+        failure = self._job.failure
+        self._coordinator = Coordinator(
+            self._secret,
+            first=first,
+            least=least,
+            silence_s=failure.hang_timeout_s,
+            begin_s=failure.start_timeout_s,
+            host=ray.util.get_node_ip_address(),
+            tell=self._chronicle.tell,
+        )
+        self._address = self._coordinator.start()
+        try:
+            for _ in range(first):
+                self._start()
+            while not self._settled():
+                self._replenish()
+                time.sleep(_LOOK_S)
+            self._see_them_out()
+        finally:
+            self._coordinator.close()
+
+    def _settled(self) -> bool:
+        """Look after those that ended; whether the run is over."""
+        assert self._coordinator is not None
+        called, over, position = self._coordinator.ask(lambda roster: ({*roster.workers}, roster.over, roster.position))
+        for name in called & {*self._replicas}:
+            self._replicas[name].called = True
+        if called:
+            self._waiting.over()
+        for name in [name for name, replica in self._replicas.items() if replica.over]:
+            error = self._replicas.pop(name).error
+            self._coordinator.expel(name, "has ended")
+            if error is None or over:
+                continue
+            self._chronicle.ended(name, error)
+            self._count(error, position)
+        if self._run.notes.read(self._config["fatal"]) is not None:
+            return True
+        return over
+
+    def _count(self, error: BaseException, position: int) -> None:
+        """Give up after too many failures, or too many in a row without an update between them."""
+        failure = self._job.failure
+        self._failures += 1
+        self._in_vain = 1 if position > self._failed_at else self._in_vain + 1
+        self._failed_at = max(position, self._failed_at)
+        if self._failures > failure.max_failures or self._in_vain > failure.max_failures_without_progress:
+            raise error
+
+    def _replenish(self) -> None:
+        """Start workers for the room there is."""
+        wanted = self._job.elastic.max_workers - len(self._replicas)
+        self._request.keep()
+        now = time.monotonic()
+        if wanted <= 0 or now - self._looked < _ROOM_S:
+            return
+        self._looked = now
+        # Those on their way may not have taken their room yet.
+        starting = sum(not replica.called for replica in self._replicas.values())
+        room = self._room() - starting
+        for _ in range(min(wanted, room)):
+            self._start()
+        if not self._replicas:
+            self._waiting.look(self._needs, self._job.elastic.min_workers)
+
+    def _room(self) -> int:
+        try:
+            return workers_that_fit(look_at_cluster(self._needs).free, self._needs)
+        except Exception:  # the control store may be busy
+            return 0
+
+    def _start(self) -> None:
+        name = f"w{self._started}"
+        self._started += 1
+        team = {
+            "address": self._address,
+            "secret": self._secret,
+            "name": name,
+            "silence_s": self._job.failure.hang_timeout_s,
+        }
+        config = {**self._config, "team": team}
+        self._replicas[name] = Replica(
+            self._job, self._run, self._train_loop, config, launch=self._name, name=name, host=self._controllers()
+        )
+
+    def _controllers(self) -> ControllerHost:
+        """Where the replicas' controllers run; another one when nothing of the last is left."""
+        if self._host is None or not self._replicas:
+            self._host = ControllerHost(self._job.elastic.max_workers + _ENDING)
+        return self._host
+
+    def _see_them_out(self) -> None:
+        """Let workers end by themselves, and end those that were still on their way."""
+        deadline = time.monotonic() + _END_S
+        while any(r.called and not r.over for r in self._replicas.values()) and time.monotonic() < deadline:
+            if self._run.notes.read(self._config["fatal"]) is not None:
+                break
+            time.sleep(_LOOK_S)
+        self.stop()
+
+    def stop(self) -> None:
+        """End the workers that are left. Never waits."""
+        if self._host is not None and any(not replica.over for replica in self._replicas.values()):
+            self._host.stop()
+
+
+class _WholeRequest:
+    """What the run asks the autoscaler for: room for all its workers, for as long as it lasts.
+
+    Args:
+        run: Folder or URI of the run.
+        needs: Of one worker.
+        workers: At most.
+    """
+
+    def __init__(self, run: str, needs: dict[str, float], workers: int) -> None:
+        from ray.train import ScalingConfig
+
+        self._client = TrainAutoscalingCoordinatorClient(requester_of(run))
+        self._config = ScalingConfig(
+            num_workers=workers, use_gpu=needs.get("GPU", 0.0) > 0, resources_per_worker=dict(needs)
+        )
+        self._workers = workers
+
+    def keep(self) -> None:
+        """Ask, and ask again before it is forgotten."""
+        with contextlib.suppress(Exception):  # it is asked again
+            self._client.maybe_send_resource_request(self._config, self._workers)
