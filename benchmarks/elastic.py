@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from elastic_cluster import Driver, LocalCluster, RunWatch
-from elastic_faults import FAULTS, Harm
+from elastic_faults import FAULTS, RARE, Harm
 from elastic_job import make_dataset, make_job, utterances_of
 from elastic_report import Report, compare, markdown, plot
 from without_ray import command_without_ray
@@ -98,26 +98,36 @@ class Bench:
     def faults(self, count: int) -> RunFolder:
         """A seeded schedule of faults."""
         name = "faults"
-        cluster = LocalCluster(2)
+        cluster = LocalCluster(3)
         driver = Driver(self.job_file(name, (1, 3)), cluster.address)
         harm = Harm(cluster, driver, self.run(name))
         rng = random.Random(self.args.seed)
-        step = (self.updates - 20) // count
+        self.report.recoveries = harm.recoveries
         try:
             harm.watch.wait_for_update(10)
             for number in range(count):
                 kind = FAULTS[number % len(FAULTS)]
-                harm.watch.wait_for_update(10 + number * step + rng.randrange(max(1, step // 3)))
+                if kind in RARE and number // len(FAULTS) % 10:
+                    kind = FAULTS[0]
+                harm.wait_for_company()
+                time.sleep(rng.uniform(0.2, 1.5))
                 began = time.monotonic()
                 harm.inflict(kind, rng=rng)
-                print(f"{number + 1:3d} {kind}: {time.monotonic() - began:.1f} s", flush=True)
-            harm.watch.wait_until_over(1200)
+                last = harm.recoveries[-1]
+                print(
+                    f"{number + 1:3d} {kind}: {last.seconds:.2f} s, paused {last.paused_s}, at update "
+                    f"{harm.watch.update()}, {time.monotonic() - began:.1f} s in all",
+                    flush=True,
+                )
+            harm.watch.wait_until_over(2400)
         finally:
             driver.kill()
             cluster.close()
         self.report.faults = count
-        self.report.recoveries = harm.recoveries
         self.report.events = dict(Counter(e["event"] for e in read_lines(self.run(name).events)))
+        self.report.growth_s = [
+            e["paused_s"] for e in read_lines(self.run(name).events) if e["event"] == "going_on" and e["joined"]
+        ]
         self.compare(name, f"{count} faults")
         return self.run(name)
 

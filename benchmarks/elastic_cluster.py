@@ -129,7 +129,7 @@ class RunWatch:
 
     def __init__(self, run: RunFolder, driver: Driver) -> None:
         self.run = run
-        self._driver = driver
+        self.driver = driver
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         """Events of these names, oldest first."""
@@ -160,9 +160,9 @@ class RunWatch:
             found = condition()
             if found:
                 return found
-            if not self._driver.alive() or time.monotonic() > deadline:
+            if not self.driver.alive() or time.monotonic() > deadline:
                 events = "\n".join(str(event) for event in self.events()[-12:])
-                raise TimeoutError(f"no {what}; command alive: {self._driver.alive()}\n{events}\n{self._driver.output}")
+                raise TimeoutError(f"no {what}; command alive: {self.driver.alive()}\n{events}\n{self.driver.output}")
             time.sleep(0.05)
 
     def wait_for_update(self, update: int, timeout_s: float = 180.0) -> None:
@@ -175,6 +175,6 @@ class RunWatch:
         Raises:
             RuntimeError: When it ends otherwise.
         """
-        code = self._driver.process.wait(timeout=timeout_s)
+        code = self.driver.process.wait(timeout=timeout_s)
         if code:
-            raise RuntimeError(f"the command ended with {code}:\n{self._driver.output}")
+            raise RuntimeError(f"the command ended with {code}:\n{self.driver.output}")

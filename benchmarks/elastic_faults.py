@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elastic_cluster import Driver, LocalCluster, RunWatch
+from psutil import Process
 
 from w2v2_ray.run.checkpoints.files import list_states
 from w2v2_ray.run.folder import RunFolder, read_lines
@@ -27,20 +28,35 @@ FAULTS = (
     "killed at an epoch boundary",
     "node added",
     "killed while starting",
+    "two killed at once",
+    "node added",
     "driver killed and started again",
     "newest state truncated, worker killed",
 )
 """The schedule's pieces; a node that is lost or drained is followed by one that is added."""
+RARE = ("driver killed and started again",)
+"""Of a long schedule, only every tenth of these."""
 
 
 @dataclass
 class Recovery:
-    """From a fault to the next update, in seconds; `recomputed` updates were computed twice."""
+    """From a fault to the next update, in seconds.
+
+    Attributes:
+        kind: The fault.
+        seconds: From the fault to the next update.
+        recomputed: Updates that were computed twice.
+        world_size: Workers then.
+        paused_s: Of it, from when it was noticed; None where all were started again.
+        update: The update.
+    """
 
     kind: str
     seconds: float
     recomputed: int
     world_size: int
+    paused_s: float | None = None
+    update: int = 0
 
 
 class Harm:
@@ -57,7 +73,7 @@ class Harm:
         """Do it and wait for the next update."""
         rng = rng or random.Random(0)
         if kind == "node added" and len(self.cluster.nodes) >= 3:
-            kind = "node lost"
+            kind = "worker killed"
         elif kind == "node lost" and len(self.cluster.nodes) == 1:
             kind = "node added"
         actions: dict[str, Callable[[random.Random], float]] = {
@@ -70,25 +86,44 @@ class Harm:
             "killed at an epoch boundary": self._kill_at_epoch,
             "killed while starting": self._kill_while_starting,
             "killed twice in a row": self._kill_twice,
+            "two killed at once": self._kill_two,
             "driver killed and started again": self._kill_driver,
             "newest state truncated, worker killed": self._truncate,
         }
         at = actions[kind](rng)
-        event = self.watch.wait_for(f"recovery from: {kind}", lambda: self._recovered_since(at))
+        event = self.watch.wait_for(f"recovery from: {kind}", lambda: self._recovered_since(at, kind == "node added"))
         if record:
-            recovery = Recovery(kind, round(event["time"] - at, 2), event["updates_recomputed"], event["world_size"])
+            seconds = round(event["time"] - at, 2)
+            if event["event"] == "going_on":
+                recovery = Recovery(kind, seconds, 0, event["to"], event["paused_s"], self.watch.update())
+            else:
+                recovery = Recovery(kind, seconds, event["updates_recomputed"], event["world_size"])
             self.recoveries.append(recovery)
 
-    def _recovered_since(self, at: float) -> dict[str, Any] | None:
-        return next((event for event in self.watch.events("recovered") if event["time"] > at), None)
+    def _recovered_since(self, at: float, joined: bool = False) -> dict[str, Any] | None:
+        """The event that says that the run goes on without who was lost, or with who came."""
+        for event in self.watch.events("recovered", "going_on"):
+            if event["time"] > at and (event["event"] == "recovered" or event["joined" if joined else "gone"]):
+                return event
+        return None
+
+    def wait_for_company(self) -> None:
+        """Wait until a worker trains on every node, so that no fault but those of all at once loses the state."""
+        nodes = min(3, len(self.cluster.nodes))
+        self.watch.wait_for("all workers", lambda: len(self._members()) >= nodes and self.watch.world_size() >= nodes)
+
+    def _members(self) -> list[Process]:
+        """Workers that train; where survivors do not go on, all."""
+        joined = {event["pid"] for event in self.watch.events("joined")}
+        return [worker for worker in self.cluster.workers() if not joined or worker.pid in joined]
 
     def _kill(self, rng: random.Random) -> float:
-        victim = rng.choice(self.cluster.workers())
+        victim = rng.choice(self._members())
         victim.kill()
         return time.time()
 
     def _hang(self, rng: random.Random) -> float:
-        victim = rng.choice(self.cluster.workers())
+        victim = rng.choice(self._members())
         victim.send_signal(signal.SIGSTOP)
         return time.time()
 
@@ -127,18 +162,24 @@ class Harm:
 
     def _kill_while_starting(self, rng: random.Random) -> float:
         before = {worker.pid for worker in self.cluster.workers()}
-        self._kill(rng)
+        at = self._kill(rng)
         self.watch.wait_for("new workers", lambda: {w.pid for w in self.cluster.workers()} - before)
         time.sleep(rng.uniform(0.0, 3.0))
         fresh = [worker for worker in self.cluster.workers() if worker.pid not in before]
         if fresh:
             rng.choice(fresh).kill()
-        return time.time()
+        return at
 
     def _kill_twice(self, rng: random.Random) -> float:
         at = self._kill(rng)
         self.watch.wait_for("recovery", lambda: self._recovered_since(at))
         return self._kill(rng)
+
+    def _kill_two(self, rng: random.Random) -> float:
+        workers = self._members()
+        for victim in rng.sample(workers, min(2, len(workers))):
+            victim.kill()
+        return time.time()
 
     def _kill_driver(self, rng: random.Random) -> float:
         at = time.time()

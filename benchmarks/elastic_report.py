@@ -57,6 +57,7 @@ class Report:
     recoveries: list[Recovery] = field(default_factory=list)
     faults: int = 0
     events: dict[str, int] = field(default_factory=dict)
+    growth_s: list[float] = field(default_factory=list)
     load: float = 0.0
 
 
@@ -116,11 +117,11 @@ def plot(undisturbed: RunFolder, disturbed: RunFolder, out: Path) -> None:
     bottom.step(updates, [r["world_size"] for r in harmed], where="mid", color="#2c3e50", lw=1)
     for event in read_lines(disturbed.events):
         if event["event"] == "recovered":
-            bottom.axvline(event["update"], color="#c0392b", lw=0.6, alpha=0.7)
+            bottom.axvline(event["update"], color="#c0392b", lw=0.9, alpha=0.9)
     bottom.set_ylabel("workers")
     bottom.set_yticks([1, 2, 3])
     bottom.set_ylim(0.5, 3.5)
-    bottom.set_xlabel("update (red: restarted here)")
+    bottom.set_xlabel("update (red lines: all workers started again)")
     out.parent.mkdir(exist_ok=True)
     figure.savefig(out, dpi=120)
     plt.close(figure)
@@ -152,13 +153,28 @@ def markdown(report: Report, command: str) -> str:
         )
     if report.recoveries:
         lines += ["", f"{report.faults} faults. Seconds from the fault to the next update, and updates computed twice:"]
-        lines += ["", "| fault | times | seconds (median) | seconds (worst) | updates computed twice (worst) |"]
-        lines += ["|---|---|---|---|---|"]
+        lines += [
+            "",
+            "| fault | times | seconds (median) | seconds (worst) | of it, after it was noticed (median, worst) |",
+        ]
+        lines[-1] += " all were started again | updates computed twice (worst) |"
+        lines += ["|---|---|---|---|---|---|---|"]
         for kind in dict.fromkeys(recovery.kind for recovery in report.recoveries):
             found = [recovery for recovery in report.recoveries if recovery.kind == kind]
             seconds = sorted(recovery.seconds for recovery in found)
             worst = max(recovery.recomputed for recovery in found)
-            lines.append(f"| {kind} | {len(found)} | {np.median(seconds):.1f} | {seconds[-1]:.1f} | {worst} |")
+            paused = [recovery.paused_s for recovery in found if recovery.paused_s is not None]
+            noticed = f"{np.median(paused):.2f}, {max(paused):.2f}" if paused else "-"
+            lines.append(
+                f"| {kind} | {len(found)} | {np.median(seconds):.2f} | {seconds[-1]:.2f} | {noticed} "
+                f"| {len(found) - len(paused)} | {worst} |"
+            )
+        if report.growth_s:
+            lines += [
+                "",
+                f"{len(report.growth_s)} times workers joined: from their being let in to the next update "
+                f"{np.median(report.growth_s):.2f} s in the median, {max(report.growth_s):.2f} s at worst.",
+            ]
         counts = ", ".join(f"{name} {count}" for name, count in sorted(report.events.items()))
         lines += ["", f"Events written: {counts}."]
     return "\n".join(lines) + "\n"

@@ -22,9 +22,16 @@ def cluster() -> Iterator[LocalCluster]:
     cluster.close()
 
 
-@pytest.mark.parametrize("max_workers", [1, 2], ids=["of one size", "elastic"])
-def test_what_is_waited_for_is_said_and_one_interrupt_ends_the_waiting(cluster, make_tiny_job, tmp_path, max_workers):
-    job = make_tiny_job(tmp_path, {"worker.cpus": 2, "data.validation": [], "elastic.max_workers": max_workers})
+@pytest.mark.parametrize(
+    ("on_fault", "max_workers"),
+    [("go_on", 2), ("restart", 1), ("restart", 2)],
+    ids=["going on", "restarting, of one size", "restarting, elastic"],
+)
+def test_what_is_waited_for_is_said_and_one_interrupt_ends_the_waiting(
+    cluster, make_tiny_job, tmp_path, on_fault, max_workers
+):
+    elastic = {"elastic.max_workers": max_workers, "elastic.on_fault": on_fault}
+    job = make_tiny_job(tmp_path, {"worker.cpus": 2, "data.validation": [], **elastic})
     job_file = tmp_path / "job.yaml"
     job_file.write_text(dump_job(job))
     run = RunFolder(tmp_path / job.name)

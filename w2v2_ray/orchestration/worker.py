@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -133,7 +134,7 @@ def _train(config: dict[str, Any], run: RunFolder) -> None:
 
 def _join(team: dict[str, Any]) -> Member:
     """Call the coordinator of a living crew."""
-    about = {"node": ray.get_runtime_context().get_node_id()}
+    about = {"node": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}
     return patient_member(
         tuple(team["address"]), team["secret"], team["name"], about, team["silence_s"], patience_s=team["silence_s"]
     )

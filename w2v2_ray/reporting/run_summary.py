@@ -18,7 +18,7 @@ FAILURES = ("worker_lost", "worker_hung", "node_lost", "oom", "start_failed", "f
 """Events that tell of a misfortune of workers or nodes."""
 TROUBLE = (*FAILURES, "checkpoint_failed", "checkpoint_damaged", "storage_failed", "watchdog", "rollback")
 """Events that somebody may want to look into."""
-_WORKERS_RAN = ("start", "resume", "recovered")
+_WORKERS_RAN = ("start", "resume", "recovered", "going_on")
 _RECENT = 20
 _SILENT_S = 180.0
 _SILENT_UPDATES = 20
@@ -88,6 +88,7 @@ class RunSummary:
         cost: Worker-hours.
         launches: Drivers that were started.
         resizes: Changes of the number of workers.
+        paused_s: Of each time that the others went on without who was lost, or with who came: how long they paused.
         failures: Events of misfortune by name.
         waiting: What it waits for, when it does.
         start_failure: Why workers could not be started last, where that happened since they ran.
@@ -113,6 +114,7 @@ class RunSummary:
     cost: WorkerTime
     launches: int
     resizes: int
+    paused_s: tuple[float, ...]
     failures: dict[str, int]
     recomputed: int
     checkpoint: dict[str, Any] | None
@@ -177,7 +179,8 @@ def summarise(records: RunRecords, now: float | None = None) -> RunSummary:
         seen=seen,
         cost=worker_time(records),
         launches=len(records.named("launch")),
-        resizes=len(records.named("resize")),
+        resizes=len(records.named("resize")) + sum(e["from"] != e["to"] for e in records.named("going_on")),
+        paused_s=tuple(float(event["paused_s"]) for event in records.named("going_on")),
         failures=failures,
         recomputed=sum(int(event.get("updates_recomputed", 0)) for event in records.named("recovered")),
         checkpoint=saved[-1] if saved else None,

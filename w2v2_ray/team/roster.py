@@ -14,6 +14,8 @@ from typing import Any
 
 from w2v2_ray.team.wire import Message
 
+BEGINS = "begins"
+"""Why an epoch is one in which nobody goes on from anybody."""
 NO_STATE = -1
 """Position of a worker that has no weights yet."""
 
@@ -94,7 +96,7 @@ class Roster:
         """Begin the first epoch once there are enough, or with those there are."""
         enough = self.least if now or self.epoch else max(self.first, self.least)
         if not self.members and len(self.waiting) >= enough:
-            self._new_epoch("begins", admit=self.waiting)
+            self._new_epoch(BEGINS, admit=self.waiting)
 
     def admits(self) -> None:
         """A member asks for those that wait: it is where their state can be sent."""
@@ -175,9 +177,8 @@ class Roster:
         self._ready = {}
         self._since = time.monotonic() if self._since is None else self._since
         gone, self._gone = self._gone, []
-        self.tell(
-            "team", epoch=self.epoch, workers=len(self.members), joined=sorted(admit), gone=gone, reason=why[:300]
-        )
+        joined = {name: self.workers[name].about for name in sorted(admit)}
+        self.tell("team", epoch=self.epoch, workers=len(self.members), joined=joined, gone=gone, reason=why[:300])
         for name in self.members:
             self.send(name, {"kind": "prepare", "epoch": self.epoch})
         self._announce()

@@ -8,6 +8,7 @@ from typing import Any
 
 from w2v2_ray.orchestration.failures import classify
 from w2v2_ray.orchestration.nodes import unreachable_nodes
+from w2v2_ray.team.roster import BEGINS
 
 
 class Chronicle:
@@ -33,6 +34,9 @@ class Chronicle:
         """Called by the coordinator, on its thread."""
         match name:
             case "team":
+                if details["reason"] == BEGINS:
+                    self._begun = False
+                self._tell_joined(details["joined"])
                 self._joined += details["joined"]
                 self._gone += details["gone"]
                 self._reasons.append(details["reason"])
@@ -46,6 +50,10 @@ class Chronicle:
                 self._write("left", **details)
             case "lost":
                 self._where[details["worker"]] = details.get("node", "")
+
+    def _tell_joined(self, workers: dict[str, dict[str, Any]]) -> None:
+        for worker, about in workers.items():
+            self._write("joined", worker=worker, **about)
 
     def _goes_on(self, workers: int, paused_s: float) -> None:
         joined, gone, reasons = self._joined, self._gone, self._reasons
