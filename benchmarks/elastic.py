@@ -28,6 +28,7 @@ from elastic_job import make_dataset, make_job, utterances_of
 from elastic_report import Report, compare, markdown, plot
 from without_ray import command_without_ray
 
+from w2v2_ray.run.checkpoints.files import list_checkpoints
 from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.spec.loading import dump_job
 
@@ -53,11 +54,15 @@ class Bench:
         """A run's folder."""
         return RunFolder(self.folder / "runs" / name)
 
-    def undisturbed(self, name: str) -> None:
-        """One worker in a process without Ray."""
+    def undisturbed(self) -> RunFolder:
+        """One worker in a process without Ray; made when it is first asked for, so that faults are measured alone."""
+        name = "undisturbed"
+        if list_checkpoints(self.run(name).checkpoints):
+            return self.run(name)
         process = psutil.Popen(command_without_ray(self.job_file(name, (1, 1)), self.run(name).path))
         if process.wait():
             raise RuntimeError(f"the undisturbed run failed with {process.returncode}")
+        return self.run(name)
 
     def fixed(self, workers: int) -> None:
         """A fixed number of workers, left in peace."""
@@ -133,7 +138,7 @@ class Bench:
 
     def compare(self, name: str, title: str) -> None:
         """Put a run beside the undisturbed one."""
-        self.report.comparisons.append(compare(title, self.run("undisturbed"), self.run(name), self.utterances))
+        self.report.comparisons.append(compare(title, self.undisturbed(), self.run(name), self.utterances))
         print(self.report.comparisons[-1], flush=True)
 
 
@@ -155,7 +160,6 @@ def main() -> None:
     folder = args.keep or Path(tempfile.mkdtemp(prefix="elastic-"))
     folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(folder, args)
-    bench.undisturbed("undisturbed")
     loads = [os.getloadavg()[0]]
     try:
         for workers in args.fixed:
@@ -171,7 +175,7 @@ def main() -> None:
             loads.append(os.getloadavg()[0])
         bench.report.load = float(np.mean(loads))
         if args.plot and disturbed:
-            plot(bench.run("undisturbed"), disturbed, args.plot)
+            plot(bench.undisturbed(), disturbed, args.plot)
     finally:
         (folder / "report.json").write_text(json.dumps(asdict(bench.report), indent=1))
         text = markdown(bench.report, "python benchmarks/elastic.py " + " ".join(sys.argv[1:]))

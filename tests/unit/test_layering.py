@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "places": {"errors"},
     "engine": {"errors", "resident_memory", "spec", "places"},
     "run": {"errors", "spec", "places"},
-    "team": {"errors"},
+    "team": set(),
     "data": {"errors", "impostors", "spec", "places"},
     "model": {"errors", "impostors", "spec", "places"},
     "synthesis": {"errors", "places", "data"},

@@ -64,6 +64,8 @@ class EventLines:
             return self._held_out(event)
         if name == "resize":
             return f"resized from {event.get('from')} to {event.get('to')} workers"
+        if name == "going_on":
+            return _going_on(event)
         if name not in _TROUBLE:
             if name in ("start", "resume", "recovered"):
                 self._reported.clear()
@@ -86,6 +88,15 @@ class EventLines:
             self._best = score
             return f"{line}  best so far{', its checkpoint is kept' if self._keeps_best else ''}"
         return f"{line}  (best {self._best:.2%})" if "wer" in event else f"{line}  (best {self._best:.4g})"
+
+
+def _going_on(event: dict[str, Any]) -> str:
+    """That the others went on without who was lost, or with who came."""
+    changes = [
+        f"{verb} {', '.join(names)}" for verb, names in (("without", event["gone"]), ("with", event["joined"])) if names
+    ]
+    how = " and ".join(changes) or "as before"
+    return f"{event['to']} workers go on {how}, after {event['paused_s']:.2g} s"
 
 
 def _ends_the_run(reason: str) -> bool:

@@ -58,6 +58,8 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
             f"{readable_count(result.updates_per_epoch)} of {batch.sub_batches_per_update} sub-batches",
         ),
         ("computes on", computes_on(job)),
+        ("at a fault", at_a_fault(job)),
+        ("at a fault", at_a_fault(job)),
         ("run", f"{result.updates:,} updates, {readable_count(result.epochs)} epochs"),
         ("audio per update", f"{result.audio_s_per_update:,.0f} s"),
         ("frames per update", readable_count(round(result.frames_per_update))),
@@ -73,6 +75,23 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def at_a_fault(job: TrainJob) -> str:
+    """What the other workers do when one is lost or comes; `worker.gpus` may still be `auto`."""
+    zero, on_fault = job.engine.zero_stage, job.elastic.on_fault
+    if zero >= 2:
+        return f"all workers start again from the last state, of which ZeRO {zero} leaves each a part"
+    if on_fault == "restart":
+        return "all workers start again from the last state (elastic.on_fault: restart)"
+    going_on = "the others go on, and who comes gets the state from one of them"
+    if on_fault == "go_on":
+        return going_on
+    if job.worker.gpus == "auto":
+        return f"{going_on}; on GPUs all start again from the last state (elastic.on_fault: auto)"
+    if job.worker.gpus:
+        return "all workers start again from the last state, being on GPUs (elastic.on_fault: auto)"
+    return going_on
 
 
 def _lengths(result: RunPlan, job: TrainJob) -> list[tuple[str, str]]:

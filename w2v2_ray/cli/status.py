@@ -69,7 +69,10 @@ def print_status(summary: RunSummary, console: object) -> None:
         ("progress", f"update {summary.update:,}{of}{done}{_left(summary)}"),
         ("learned", _learned(summary)),
         ("speed", _speed(summary)),
-        ("workers", f"{summary.workers or 0} now; {summary.launches} launches, {summary.resizes} resizes"),
+        (
+            "workers",
+            f"{summary.workers or 0} now; {summary.launches} launches, {summary.resizes} resizes{_paused(summary)}",
+        ),
         ("trouble", ", ".join(f"{count} {name}" for name, count in summary.failures.items()) or "none"),
         ("cost", f"{summary.cost.total_h:.2f} worker-hours, {summary.cost.useful:.0%} of them on updates that count"),
         ("saved", _saved(summary)),
@@ -108,6 +111,13 @@ def _speed(summary: RunSummary) -> str:
     waiting = f", {latest['data_wait_fraction']:.1%} of it waiting for data" if "data_wait_fraction" in latest else ""
     memory = f", {latest['peak_memory_bytes'] / 2**30:.2f} GiB a worker" if "peak_memory_bytes" in latest else ""
     return f"{summary.update_s:.3g} s an update{waiting}; {latest.get('audio_s_per_s', 0):.0f} s of audio/s{memory}"
+
+
+def _paused(summary: RunSummary) -> str:
+    if not summary.paused_s:
+        return ""
+    longest, times = max(summary.paused_s), len(summary.paused_s)
+    return f"; the others went on {times} times, after {sum(summary.paused_s) / times:.2g} s ({longest:.2g} s at most)"
 
 
 def _saved(summary: RunSummary) -> str:

@@ -129,6 +129,7 @@ def _timeline(records: RunRecords) -> Chart | None:
             (FAILURES, "v", RED, "failure"),
             (("node_drained", "left"), "v", ORANGE, "node given back"),
             (("resize",), "D", PURPLE, "resize"),
+            (("going_on",), "D", GREEN, "gone on"),
             (("launch",), "^", GREEN, "launch"),
             (("checkpoint_failed", "storage_failed", "checkpoint_damaged"), "X", ORANGE, "storage"),
             (("rollback",), "s", INK, "rollback"),

@@ -15,8 +15,8 @@ from w2v2_ray.reporting.run_summary import FAILURES, TROUBLE, RunRecords, RunSum
 from w2v2_ray.spec.loading import dump_job
 
 _SHOWN = (
-    *TROUBLE, "launch", "start", "resume", "recovered", "resize", "node_drained", "left", "end", "validation",
-    "utterances",
+    *TROUBLE, "launch", "start", "resume", "recovered", "resize", "going_on", "joined", "node_drained", "left", "end",
+    "validation", "utterances",
 )  # fmt: skip
 _MOST_EVENTS = 400
 
@@ -59,10 +59,16 @@ def _cards(summary: RunSummary) -> list[tuple[str, str, str]]:
         ("Loss", losses, best),
         ("Throughput", speed, pace),
         ("Workers", str(summary.workers or 0), f"{summary.resizes} resizes, {summary.launches} launches"),
-        ("Failures", str(trouble), f"{summary.recomputed} updates computed twice"),
+        ("Failures", str(trouble), f"{summary.recomputed} updates computed twice{_paused(summary)}"),
         ("Cost", f"{cost.total_h:.2f} h", f"worker-hours; {cost.useful:.0%} on updates that count"),
         ("Elapsed", _span(summary.elapsed_s), "first launch to last sign of life"),
     ]
+
+
+def _paused(summary: RunSummary) -> str:
+    if not summary.paused_s:
+        return ""
+    return f"; the others went on {len(summary.paused_s)} times, pausing {sum(summary.paused_s):.3g} s in all"
 
 
 def _rows(records: RunRecords) -> list[dict[str, Any]]:
