@@ -110,7 +110,11 @@ class Bench:
         self.report.recoveries = harm.recoveries
         try:
             harm.watch.wait_for_update(10)
+            until = time.monotonic() + 60 * self.args.minutes
             for number in range(count):
+                if time.monotonic() > until:
+                    count = number
+                    break
                 kind = FAULTS[number % len(FAULTS)]
                 if kind in RARE and number // len(FAULTS) % 10:
                     kind = FAULTS[0]
@@ -148,6 +152,7 @@ def main() -> None:
     parser.add_argument("--fixed", type=int, nargs="*", default=[])
     parser.add_argument("--resize", action="store_true")
     parser.add_argument("--faults", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=600.0, help="inflict no more faults after so long")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--updates", type=int, default=300)
     parser.add_argument("--set", nargs="*", default=[], metavar="path=value", help="other settings of the job")

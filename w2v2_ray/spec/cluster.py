@@ -15,9 +15,12 @@ class ElasticSpec(Spec):
     """The run waits when fewer can be had."""
     max_workers: PositiveInt = 1
     """The run never asks for more."""
+    spares: NonNegativeInt = 0
+    """Workers beyond `max_workers` that are made ready and wait, so that one that is lost is made up for within an
+    update and not after a start; where survivors go on (`on_fault`)."""
     stable_s: NonNegativeFloat = 5.0
-    """A running job is resized once the new size has been possible for so long, so that a node that flaps does not
-    restart it. Lost workers are replaced at once."""
+    """Where a resize is a restart, a running job is resized once the new size has been possible for so long, so that a
+    node that flaps does not restart it. Lost workers are replaced at once."""
     resize_interval_s: NonNegativeFloat = 60.0
     """Least time between a start or restart and the next resize, where a resize is a restart."""
     on_fault: Literal["auto", "go_on", "restart"] = "auto"

@@ -191,6 +191,12 @@ class TrainJob(Job):
                 f"{self.engine.zero_stage} gives each a part of it; use zero_stage: 1, or on_fault: restart",
                 ("elastic.on_fault", "engine.zero_stage"),
             )
+        if self.elastic.spares and (self.elastic.on_fault == "restart" or self.engine.zero_stage >= 2):
+            yield Finding(
+                f"elastic.spares: {self.elastic.spares} would wait for ever, since all workers start again at a fault; "
+                "use elastic.on_fault: go_on with engine.zero_stage: 1, or spares: 0",
+                ("elastic.spares", "elastic.on_fault", "engine.zero_stage"),
+            )
         workers, batch = self.elastic.max_workers, self.batch
         if workers > batch.micro_batches_per_update:
             concat = largest_divisor(batch.sub_batches_per_update, at_most=batch.sub_batches_per_update // workers or 1)

@@ -45,6 +45,7 @@ class Coordinator:
         secret: What workers must know.
         first: Workers that the first epoch waits for.
         least: With fewer the team waits.
+        most: No more are let in; others are spares that wait for a place.
         silence_s: A worker that says nothing for so long is given up.
         begin_s: The first epoch waits so long for all its workers, from the first one's coming.
         host: Address to listen on.
@@ -57,6 +58,7 @@ class Coordinator:
         *,
         first: int,
         least: int,
+        most: int,
         silence_s: float,
         begin_s: float,
         host: str = "127.0.0.1",
@@ -69,7 +71,7 @@ class Coordinator:
         self._tell = tell
         self._lines: dict[str, _Line] = {}
         self._values: dict[str, str] = {}
-        self.roster = Roster(first, least, self._send, tell)
+        self.roster = Roster(first, least, most, self._send, tell)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="w2v2-ray-coordinator", daemon=True)
         self._started: threading.Event = threading.Event()

@@ -46,12 +46,14 @@ class Roster:
     Args:
         first: Workers that the first epoch waits for.
         least: With fewer the team waits.
+        most: No more are let in; others wait for a place.
         send: Sends a message to a worker by name.
         tell: Told what happened, for events: a name and details.
     """
 
     first: int
     least: int
+    most: int
     send: Callable[[str, Message], None]
     tell: Callable[..., None]
     epoch: int = 0
@@ -73,6 +75,11 @@ class Roster:
         return [name for name, entry in self.workers.items() if not entry.member]
 
     @property
+    def next_in(self) -> list[str]:
+        """Of those that wait, the ones that there is a place for."""
+        return self.waiting[: max(0, self.most - len(self.members))]
+
+    @property
     def position(self) -> int:
         """Sums made; `NO_STATE` while nobody has weights."""
         return max((entry.position for entry in self.workers.values()), default=NO_STATE)
@@ -88,7 +95,7 @@ class Roster:
         if not self.members:
             self.begin()
         elif len(self.members) < self.least:
-            self._new_epoch(f"{_list(self.waiting)} joins", admit=self.waiting)
+            self._new_epoch(f"{_list(self.next_in)} joins", admit=self.next_in)
         else:
             self._announce()
 
@@ -96,12 +103,12 @@ class Roster:
         """Begin the first epoch once there are enough, or with those there are."""
         enough = self.least if now or self.epoch else max(self.first, self.least)
         if not self.members and len(self.waiting) >= enough:
-            self._new_epoch(BEGINS, admit=self.waiting)
+            self._new_epoch(BEGINS, admit=self.next_in)
 
     def admits(self) -> None:
         """A member asks for those that wait: it is where their state can be sent."""
-        if self.waiting:
-            self._new_epoch(f"{_list(self.waiting)} joins", admit=self.waiting)
+        if self.next_in:
+            self._new_epoch(f"{_list(self.next_in)} joins", admit=self.next_in)
 
     def leaves(self, name: str, why: str) -> Entry | None:
         """A worker has gone; returns what was known of it."""
@@ -133,8 +140,8 @@ class Roster:
             self._new_epoch(f"{_list(strangers)} waits for the next update")
             return
         if len(members) < self.least and can_be_sent:
-            if self.waiting:
-                self._new_epoch(f"{_list(self.waiting)} joins", admit=self.waiting)
+            if self.next_in:
+                self._new_epoch(f"{_list(self.next_in)} joins", admit=self.next_in)
             return  # fewer than the job's least: wait for more
         go = {
             "kind": "go",
@@ -185,7 +192,7 @@ class Roster:
 
     def _announce(self) -> None:
         for name in self.members:
-            self.send(name, {"kind": "waiting", "count": len(self.waiting)})
+            self.send(name, {"kind": "waiting", "count": len(self.next_in)})
 
 
 def _list(names: Collection[str]) -> str:

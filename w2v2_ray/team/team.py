@@ -29,7 +29,11 @@ class Luggage(Protocol):
         ...
 
     def tensors(self) -> list[Tensor]:
-        """Live tensors, whose shapes are the same on every worker."""
+        """Live tensors."""
+        ...
+
+    def room_for(self, description: dict[str, Any]) -> list[Tensor]:
+        """Tensors to receive another worker's into, of whose luggage this is the description."""
         ...
 
     def unpack(self, description: dict[str, Any], tensors: Sequence[Tensor]) -> None:
@@ -303,9 +307,10 @@ class Team:
         self._group.receive([length], transfer.source)
         text = torch.empty(int(length), dtype=torch.uint8)
         self._group.receive([text], transfer.source)
-        tensors = [torch.empty_like(tensor) for tensor in self._luggage.tensors()]
+        description = json.loads(bytes(text.tolist()))
+        tensors = self._luggage.room_for(description)
         self._group.receive(tensors, transfer.source)
-        self._luggage.unpack(json.loads(bytes(text.tolist())), tensors)
+        self._luggage.unpack(description, tensors)
         self._position = newest
 
     def _drop_group(self) -> None:

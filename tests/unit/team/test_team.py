@@ -165,6 +165,20 @@ def test_fewer_than_the_least_wait_for_more():
         assert world.workers[0].totals == world.workers[2].totals == expected(STEPS)
 
 
+def test_a_spare_waits_until_a_place_is_free():
+    with World(2, most=2) as world:
+        world.add(Worker("w0", 400, before=slowly))
+        doomed = world.add(Worker("w1", 400, before=dies_at(60)))
+        spare = world.add(Worker("spare", 400, before=slowly))
+        world.threads[1].join(30)
+        assert spare.entered is None
+        assert len(doomed.totals) == 60
+        world.wait()
+        assert spare.entered is True
+        assert spare.computed[0][0] >= 60
+        assert spare.totals == expected(400)
+
+
 def test_who_leaves_in_good_order_is_not_lost():
     with World(2) as world:
         workers = [world.add(Worker("stays", 200, before=slowly)), Worker("leaves", 200, before=slowly)]

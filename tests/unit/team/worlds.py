@@ -84,6 +84,9 @@ class Worker:
     def tensors(self) -> list[Tensor]:
         return [self.state]
 
+    def room_for(self, description: dict[str, Any]) -> list[Tensor]:
+        return [torch.empty(3, dtype=torch.float64)]
+
     def unpack(self, description: dict[str, Any], tensors: Sequence[Tensor]) -> None:
         self.step, self.totals = description["step"], description["totals"]
         self.state.copy_(tensors[0])
@@ -92,10 +95,10 @@ class Worker:
 class World:
     """A coordinator and its workers."""
 
-    def __init__(self, first: int, *, least: int = 1, silence_s: float = 5.0) -> None:
+    def __init__(self, first: int, *, least: int = 1, most: int = 99, silence_s: float = 5.0) -> None:
         self.events: list[dict[str, Any]] = []
         self.coordinator = Coordinator(
-            SECRET, first=first, least=least, silence_s=silence_s, begin_s=5.0, tell=self._tell
+            SECRET, first=first, least=least, most=most, silence_s=silence_s, begin_s=5.0, tell=self._tell
         )
         self.address = self.coordinator.start()
         self.threads: list[threading.Thread] = []

@@ -132,7 +132,9 @@ class LivingWorld:
         self._job = job.model_dump(mode="json")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
-        self.coordinator = Coordinator(SECRET, first=first, least=1, silence_s=5.0, begin_s=60.0, tell=self._tell)
+        self.coordinator = Coordinator(
+            SECRET, first=first, least=1, most=99, silence_s=5.0, begin_s=60.0, tell=self._tell
+        )
         self._address = self.coordinator.start()
         self.workers: list[BaseProcess] = []
 

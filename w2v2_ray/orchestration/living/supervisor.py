@@ -59,7 +59,7 @@ class LivingTrainer:
         self._secret = secrets.token_hex(16)
         self._coordinator: Coordinator | None = None
         self._host: ControllerHost | None = None
-        self._request = _WholeRequest(run.place, self._needs, job.elastic.max_workers)
+        self._request = _WholeRequest(run.place, self._needs, job.elastic.max_workers + job.elastic.spares)
 
     def fit(self) -> None:
         """Train to the end.
@@ -78,6 +78,7 @@ class LivingTrainer:
             self._secret,
             first=first,
             least=least,
+            most=self._job.elastic.max_workers,
             silence_s=failure.hang_timeout_s,
             begin_s=failure.start_timeout_s,
             host=ray.util.get_node_ip_address(),
@@ -124,7 +125,8 @@ class LivingTrainer:
 
     def _replenish(self) -> None:
         """Start workers for the room there is."""
-        wanted = self._job.elastic.max_workers - len(self._replicas)
+        elastic = self._job.elastic
+        wanted = elastic.max_workers + elastic.spares - len(self._replicas)
         self._request.keep()
         now = time.monotonic()
         if wanted <= 0 or now - self._looked < _ROOM_S:
@@ -161,7 +163,7 @@ class LivingTrainer:
     def _controllers(self) -> ControllerHost:
         """Where the replicas' controllers run; another one when nothing of the last is left."""
         if self._host is None or not self._replicas:
-            self._host = ControllerHost(self._job.elastic.max_workers + _ENDING)
+            self._host = ControllerHost(self._job.elastic.max_workers + self._job.elastic.spares + _ENDING)
         return self._host
 
     def _see_them_out(self) -> None:

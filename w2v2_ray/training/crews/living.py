@@ -245,16 +245,28 @@ class LivingCrew:
 
     def description(self) -> dict[str, Any]:
         """See `team.Luggage`."""
-        return {"engine": live_description(self.engine), "trainer": self.describe()}
+        own = self.task.state()
+        return {
+            "engine": live_description(self.engine),
+            "task": {
+                name: [list(own[name].shape), str(own[name].dtype).removeprefix("torch.")] for name in sorted(own)
+            },
+            "trainer": self.describe(),
+        }
 
     def tensors(self) -> list[Tensor]:
         """See `team.Luggage`."""
         own = self.task.state()
         return live_tensors(self.engine) + [own[name] for name in sorted(own)]
 
+    def room_for(self, description: dict[str, Any]) -> list[Tensor]:
+        """See `team.Luggage`."""
+        own = [torch.empty(shape, dtype=getattr(torch, dtype)) for shape, dtype in description["task"].values()]
+        return [torch.empty_like(tensor) for tensor in live_tensors(self.engine)] + own
+
     def unpack(self, description: dict[str, Any], tensors: Sequence[Tensor]) -> None:
         """See `team.Luggage`."""
-        names = sorted(self.task.state())
+        names = list(description["task"])
         split = len(tensors) - len(names)
         adopt(self.engine, description["engine"], tensors[:split])
         self.task.load_state(dict(zip(names, tensors[split:], strict=True)))
