@@ -125,8 +125,17 @@ class Harm:
 
     def _members(self) -> list[Process]:
         """Workers that train; where survivors do not go on, all."""
-        joined = {event["pid"] for event in self.watch.events("joined")}
-        return [worker for worker in self.cluster.workers() if not joined or worker.pid in joined]
+        members: dict[str, int] = {}
+        for event in self.watch.events("joined", "going_on", "launch"):
+            if event["event"] == "launch":
+                members = {}
+            elif event["event"] == "joined":
+                members[event["worker"]] = event["pid"]
+            else:
+                for name in event["gone"]:
+                    members.pop(name, None)
+        pids = {*members.values()}
+        return [worker for worker in self.cluster.workers() if not pids or worker.pid in pids]
 
     def _kill(self, rng: random.Random) -> float:
         victim = rng.choice(self._members())
