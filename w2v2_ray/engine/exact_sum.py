@@ -39,7 +39,7 @@ class ExactSum:
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         device = parameters[0].device
-        sizes = [parameter.numel() for parameter in parameters]
+        self._sizes = sizes = [parameter.numel() for parameter in parameters]
         self._flat = torch.zeros(sum(sizes), dtype=torch.int64, device=device)
         self._sums = torch.split(self._flat, sizes)
         self._peak = torch.zeros((), dtype=torch.float32, device=device)
@@ -81,15 +81,23 @@ class ExactSum:
         return self._peak < 2.0 ** (_TOTAL_BITS - math.ceil(math.log2(terms)))
 
     @torch.no_grad()
-    def replace(self, total: Tensor, *, outside: bool) -> None:
-        """Take a sum that was made elsewhere for what was added here.
+    def take_over(self, total: Tensor, targets: Sequence[Tensor], *, outside: bool) -> float:
+        """Write a sum that was made elsewhere into targets, and begin anew.
 
         Args:
-            total: As `partial`.
+            total: Over all workers, rounded once to fp32, in units of the grid. Shape: [elements].
+            targets: As for `reduce_into`.
             outside: Whether a gradient in it was outside.
+
+        Returns:
+            As `reduce_into`, of which this is the end.
         """
-        self._flat.copy_(total)
-        self._peak.fill_(math.inf if outside else 0.0)
+        for target, part in zip(targets, torch.split(total, self._sizes), strict=True):
+            target.copy_(part.view_as(target)).mul_(2.0**-GRID_BITS)
+        norm = _norm(targets)
+        self._begin_anew()
+        found = float(norm)
+        return math.inf if outside or not math.isfinite(found) else found
 
     @torch.no_grad()
     def reduce_into(self, targets: Sequence[Tensor], terms: int) -> float:
@@ -116,12 +124,20 @@ class ExactSum:
                 target.copy_(total.view_as(target)).mul_(2.0**-GRID_BITS)
             else:
                 target.zero_()
-        # One norm a parameter and then one of those: the same additions whatever the number of workers.
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(target) for target in targets]))
+        norm = _norm(targets)
         agreed = torch.stack([norm.double(), (~within).double()])
         if several:
             dist.all_reduce(agreed)
-        self._flat.zero_()
-        self._peak.zero_()
+        self._begin_anew()
         total_norm, outside = agreed.tolist()
         return math.inf if outside or not math.isfinite(total_norm) else total_norm
+
+    def _begin_anew(self) -> None:
+        self._flat.zero_()
+        self._peak.zero_()
+
+
+def _norm(targets: Sequence[Tensor]) -> Tensor:
+    """L2 norm: one a parameter and then one of those, the same additions whatever the number of workers."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(target) for target in targets]))
+    return norm

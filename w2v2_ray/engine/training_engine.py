@@ -248,9 +248,22 @@ class TrainingEngine:
 
     def finish(self, total: int, lr: float) -> UpdateResult:
         """Step with what all workers have added up; see `update`. Collective."""
+        return self._finish(lr, lambda targets: self.exact_sum.reduce_into(targets, total))
+
+    def finish_with(self, gradient: Tensor, *, outside: bool, lr: float) -> UpdateResult:
+        """Step with a sum that was made elsewhere, as if this worker had computed all of it. For a world of one.
+
+        Args:
+            gradient: fp32, in units of the exact sum's grid. Shape: [elements].
+            outside: Whether a gradient in it was not finite or too large.
+            lr: Learning rate of this update.
+        """
+        return self._finish(lr, lambda targets: self.exact_sum.take_over(gradient, targets, outside=outside))
+
+    def _finish(self, lr: float, fill: Callable[[list[Tensor]], float]) -> UpdateResult:
         loss_scale = self.loss_scale
         self._set_lr(lr)
-        norm = self._reduce_exactly(self.exact_sum, total, loss_scale)
+        norm = self._take_gradient(fill, loss_scale)
         overflow = not math.isfinite(norm)
         if overflow and self.engine_spec.precision != "fp16":
             self.deepspeed_engine.zero_grad()
@@ -277,8 +290,12 @@ class TrainingEngine:
             if self._gradient_name != "grad":
                 setattr(parameter, self._gradient_name, None)
 
-    def _reduce_exactly(self, sums: ExactSum, total: int, loss_scale: float) -> float:
+    def _take_gradient(self, fill: Callable[[list[Tensor]], float], loss_scale: float) -> float:
         """Give DeepSpeed the update's gradient, clipped, as if the first rank had computed all of it (ZeRO 0 and 1).
+
+        Args:
+            fill: Fills tensors like the parameters with it; returns its norm, infinite when it is not finite.
+            loss_scale: What DeepSpeed expects it to be multiplied by.
 
         Returns:
             The norm before clipping; infinite when the gradient is not finite.
@@ -294,7 +311,7 @@ class TrainingEngine:
             targets = [torch.empty_like(p, dtype=torch.float32) for p in self._trained]
             for parameter, target in zip(self._trained, targets, strict=True):
                 setattr(parameter, self._gradient_name, target)
-        norm = sums.reduce_into(targets, total)
+        norm = fill(targets)
         if not math.isfinite(norm):
             if self.engine_spec.precision != "fp16":
                 return math.inf

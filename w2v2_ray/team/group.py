@@ -41,8 +41,16 @@ class GroupError(Exception):
 class Group(Protocol):
     """The members of one epoch."""
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
-        """Sum int64 tensors over all members, in place. After a failure they hold rubbish."""
+    def add_up(self, tensor: Tensor) -> None:
+        """Sum a tensor of int64 over all members, in place. After a failure it holds rubbish."""
+
+    def add_up_rounded(self, whole: Tensor, total: Tensor) -> None:
+        """Sum int64 over all members and round the sum, once, to fp32: the same bits on everybody.
+
+        Args:
+            whole: This member's part; it is left as it is. Shape: [N].
+            total: Filled. Shape: [N].
+        """
 
     def send(self, tensors: Iterable[Tensor], to: int) -> None:
         """Send tensors to one member."""
@@ -57,8 +65,12 @@ class Group(Protocol):
 class AloneGroup:
     """A team of one."""
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def add_up(self, tensor: Tensor) -> None:
         """Nothing is added."""
+
+    def add_up_rounded(self, whole: Tensor, total: Tensor) -> None:
+        """Nothing is added."""
+        total.copy_(whole)
 
     def send(self, tensors: Iterable[Tensor], to: int) -> None:
         """There is nobody."""
@@ -111,6 +123,7 @@ class GlooGroup:
     def __init__(self, member: Member, epoch: int, rank: int, size: int) -> None:
         self._member = member
         self._epoch = epoch
+        self._size = size
         options: Any = ProcessGroupGloo._Options()  # type: ignore[attr-defined]  # missing from torch's stubs
         options._devices = [ProcessGroupGloo.create_device(hostname=member.host)]
         options._timeout = timedelta(seconds=_TIMEOUT_S)
@@ -142,15 +155,25 @@ class GlooGroup:
         if self._member.announced != self._epoch:
             raise EpochOver
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def add_up(self, tensor: Tensor) -> None:
         """See `Group`."""
-        for tensor in tensors:
-            flat = tensor.view(-1)
-            host = flat if flat.device.type == "cpu" else flat.cpu()
-            for bucket in torch.split(host, BUCKET_ELEMENTS):
-                self._wait(partial(self._group.allreduce, [bucket]))
-            if host is not flat:
-                flat.copy_(host)
+        host = tensor if tensor.device.type == "cpu" else tensor.cpu()
+        self._wait(partial(self._group.allreduce, [host]))
+        if host is not tensor:
+            tensor.copy_(host)
+
+    def add_up_rounded(self, whole: Tensor, total: Tensor) -> None:
+        """See `Group`. Every member adds up a part of it, in 64 bits, and gives the others its sum in 32."""
+        for part, into in zip(torch.split(whole, BUCKET_ELEMENTS), torch.split(total, BUCKET_ELEMENTS), strict=True):
+            share = -(-len(part) // self._size)
+            outgoing = torch.zeros(share * self._size, dtype=torch.int64)
+            outgoing[: len(part)].copy_(part)
+            incoming = torch.empty_like(outgoing)
+            self._wait(partial(self._group.alltoall_base, incoming, outgoing, [], []))
+            mine = incoming.view(self._size, share).sum(dim=0).to(torch.float32)
+            gathered = torch.empty(share * self._size, dtype=torch.float32)
+            self._wait(partial(self._group._allgather_base, gathered, mine))
+            into.copy_(gathered[: len(part)])
 
     def send(self, tensors: Iterable[Tensor], to: int) -> None:
         """See `Group`."""

@@ -42,7 +42,13 @@ class Luggage(Protocol):
 
 
 class Sum(Protocol):
-    """One worker's part of a sum."""
+    """One worker's part of a sum.
+
+    Attributes:
+        rounded: So many of its first totals are wanted in fp32, rounded once; the others whole.
+    """
+
+    rounded: int
 
     def compute(self, item: int) -> None:
         """Add an item to this worker's partial sums."""
@@ -221,16 +227,24 @@ class Team:
         """Add up copies: what a failed operation leaves in its tensors is rubbish."""
         assert self._group is not None
         totals = self._kept_for(part)
-        for total, mine in zip(totals, part.partial(), strict=True):
-            total.copy_(mine)
-        self._group.add_up(totals)
+        for place, (total, mine) in enumerate(zip(totals, part.partial(), strict=True)):
+            if place < part.rounded:
+                self._group.add_up_rounded(mine, total)
+            else:
+                total.copy_(mine)
+                self._group.add_up(total)
 
     def _kept_for(self, part: Sum) -> list[Tensor]:
         """Where the totals of the sum under way go. Those of the sum before are kept for who has missed them."""
         kept = self._kept[(self._position + 1) % 2]
-        shapes = [(tensor.shape, tensor.device) for tensor in part.partial()]
-        if [(tensor.shape, tensor.device) for tensor in kept] != shapes:
-            kept[:] = [torch.empty_like(tensor) for tensor in part.partial()]
+        wanted = [
+            torch.empty_like(tensor, dtype=torch.float32 if place < part.rounded else None, device="meta")
+            for place, tensor in enumerate(part.partial())
+        ]
+        devices = [tensor.device for tensor in part.partial()]
+        have = [(tensor.shape, tensor.dtype, tensor.device) for tensor in kept]
+        if have != [(tensor.shape, tensor.dtype, device) for tensor, device in zip(wanted, devices, strict=True)]:
+            kept[:] = [torch.empty_like(tensor, device=at) for tensor, at in zip(wanted, devices, strict=True)]
         return kept
 
     def _fail(self, why: str) -> None:

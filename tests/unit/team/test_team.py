@@ -75,7 +75,7 @@ def test_the_last_of_all_takes_over_and_the_leader_may_die():
 def test_a_sum_that_reached_one_member_alone_is_handed_on():
     """The reduction of step 4 fails on one member after the others have it; they have stepped."""
     with World(3) as world:
-        workers = [world.add(Worker(f"w{number}", STEPS)) for number in range(3)]
+        workers = [world.add(Worker(f"w{number}", STEPS, before=slowly)) for number in range(3)]
         team = workers[1].team
         reduce, torn = team._reduce, []
 

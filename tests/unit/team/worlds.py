@@ -29,6 +29,8 @@ def value_of(step: int, item: int) -> int:
 class Worker:
     """Adds up numbers that depend on step and item alone; its state is the sum of all totals so far."""
 
+    rounded = 0
+
     def __init__(self, name: str, steps: int, *, before: Callable[[Worker, int, int], None] | None = None) -> None:
         self.name = name
         self.steps = steps

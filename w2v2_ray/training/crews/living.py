@@ -66,6 +66,8 @@ class Rows:
 class _Update:
     """This worker's part of an update's gradient. See `team.Sum`."""
 
+    rounded = 1
+
     def __init__(self, crew: LivingCrew, update: int, normaliser: float) -> None:
         self._crew = crew
         self._update = update
@@ -97,6 +99,8 @@ class _Update:
 
 class _HeldOut:
     """This worker's part of a held-out measurement. See `team.Sum`."""
+
+    rounded = 0
 
     def __init__(self, crew: LivingCrew, task: Task[Any], items: Sequence[int], update: int) -> None:
         self._crew = crew
@@ -215,8 +219,7 @@ class LivingCrew:
         engine = self.engine
         engine.train()
         gradient, rows, outside = self._team.add_up(part.items, part, newcomers=True)
-        engine.exact_sum.replace(gradient, outside=bool(outside.item()))
-        result = engine.finish(self._per_update, lr)
+        result = engine.finish_with(gradient, outside=bool(outside.item()), lr=lr)
         self.task.after_update(engine.module, update)
         return Made(result, part.rows.totals(rows), mine, [*part.items] if trace else [])
 
