@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import TCPStore  # type: ignore[attr-defined]
 
 from w2v2_ray.team.member import Member
 from w2v2_ray.team.team import Team
@@ -95,7 +96,7 @@ def add_up(args: argparse.Namespace) -> None:
     team = Team(Member((args.address, args.port), SECRET, args.name, {}, 60.0), whole)
     team.enter(lambda: 0, lambda found: None)
     rank, size = team.rank, team.size
-    store = dist.TCPStore(args.address, args.store, size, is_master=False, timeout=timedelta(seconds=60))
+    store = TCPStore(args.address, args.store, size, is_master=False, timeout=timedelta(seconds=60))
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     model = nn.parallel.DistributedDataParallel(Parameters(args.elements), gradient_as_bucket_view=True)
     seconds: dict[str, list[float]] = {"ours": [], "ddp": []}

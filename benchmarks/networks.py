@@ -17,11 +17,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from elastic_job import make_dataset, make_job, utterances_of
 from elastic_report import compare
 from network_hosts import COORDINATOR, Hosts
 from network_worker import SECRET
+from torch.distributed.distributed_c10d import TCPStore  # type: ignore[attr-defined]
 from without_ray import command_without_ray
 
 from w2v2_ray.run.folder import RunFolder, read_lines
@@ -148,7 +148,7 @@ def cost(count: int, elements: int, repeats: int, folder: Path) -> str:
         SECRET, first=count, least=1, most=count, silence_s=60.0, begin_s=120.0, host=COORDINATOR,
     )  # fmt: skip
     address = coordinator.start()
-    store = dist.TCPStore(COORDINATOR, 0, count, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=120))
+    store = TCPStore(COORDINATOR, 0, count, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=120))
     out = folder / f"cost-{count}.json"
     hosts.shape("tbf", "rate", "1gbit", "burst", "256kb", "latency", "50ms")
     workers = []

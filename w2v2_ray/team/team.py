@@ -100,7 +100,7 @@ class Team:
         self._position = NO_STATE
         self._done: list[int] = []
         self._elsewhere: tuple[int, set[int]] = (NO_STATE, set())
-        self._open = False
+        self._open = False  # Whether the luggage is what a sum begins with that newcomers may take part in.
         self._kept: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     @property
@@ -133,16 +133,18 @@ class Team:
         Returns:
             Whether a peer gave its state.
         """
+        self._open = True
         while True:
             self._settle()
             if self._position != NO_STATE:
+                self._open = False
                 return True
             key = f"start-{self._epoch}"
             if self.leads:
                 self._member.say("word", key=key, value=decide())
             if self._member.wait_for_word(key, self._epoch):
                 load(self._member.word(key))
-                self._position = 0
+                self._position, self._open = 0, False
                 return False
 
     def word(self, key: str, make: Callable[[], Any]) -> Any:
@@ -238,13 +240,11 @@ class Team:
         """Where the totals of the sum under way go. Those of the sum before are kept for who has missed them."""
         kept = self._kept[(self._position + 1) % 2]
         wanted = [
-            torch.empty_like(tensor, dtype=torch.float32 if place < part.rounded else None, device="meta")
+            (tensor.shape, torch.float32 if place < part.rounded else tensor.dtype, tensor.device)
             for place, tensor in enumerate(part.partial())
         ]
-        devices = [tensor.device for tensor in part.partial()]
-        have = [(tensor.shape, tensor.dtype, tensor.device) for tensor in kept]
-        if have != [(tensor.shape, tensor.dtype, device) for tensor, device in zip(wanted, devices, strict=True)]:
-            kept[:] = [torch.empty_like(tensor, device=at) for tensor, at in zip(wanted, devices, strict=True)]
+        if [(tensor.shape, tensor.dtype, tensor.device) for tensor in kept] != wanted:
+            kept[:] = [torch.empty(shape, dtype=dtype, device=device) for shape, dtype, device in wanted]
         return kept
 
     def _fail(self, why: str) -> None:
@@ -262,8 +262,7 @@ class Team:
             self._drop_group()
             epoch = self._member.wait_for_epoch(self._epoch)
             self._epoch = epoch
-            waits = self._position == NO_STATE
-            self._member.say("ready", epoch=epoch, position=self._position, done=self._done, open=self._open or waits)
+            self._member.say("ready", epoch=epoch, position=self._position, done=self._done, open=self._open)
             go = self._member.wait_for_go(epoch)
             if go is None:
                 continue

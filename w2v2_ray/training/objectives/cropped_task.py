@@ -31,8 +31,6 @@ class MaskedMicroBatch:
         masks: True = masked; every row of a sub-batch has as many. Shape: [B, T].
         masked_frames: Of a row, for each sub-batch.
         layer_keep: Which Transformer layers run; None runs all.
-        utterances: Dataset indices in batch order. Shape: [B].
-        epochs: Epoch of each sub-batch.
     """
 
     index: int
@@ -41,8 +39,6 @@ class MaskedMicroBatch:
     masks: Tensor
     masked_frames: tuple[int, ...]
     layer_keep: tuple[bool, ...] | None
-    utterances: np.ndarray[tuple[int], np.dtype[np.int32]]
-    epochs: tuple[int, ...]
 
 
 class CroppedTask(Stateless):
@@ -86,8 +82,6 @@ class CroppedTask(Stateless):
             masks=self._host(torch.from_numpy(np.concatenate(masks))),
             masked_frames=tuple(int(mask[0].sum()) for mask in masks),
             layer_keep=layer_keep(self._streams, self._model.encoder, index),
-            utterances=np.concatenate(cropped.plan.utterances),
-            epochs=cropped.plan.epochs,
         )
 
     def _waveform(self, batch: MaskedMicroBatch) -> Tensor:

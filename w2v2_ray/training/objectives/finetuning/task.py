@@ -78,7 +78,6 @@ class FinetuneMicroBatch:
         layer_keep: Which Transformer layers run; None runs all.
         sub_batch_sizes: Utterances of each sub-batch.
         utterances: Dataset indices. Shape: [B].
-        epochs: Epoch of each sub-batch.
     """
 
     index: int
@@ -91,7 +90,6 @@ class FinetuneMicroBatch:
     layer_keep: tuple[bool, ...] | None
     sub_batch_sizes: tuple[int, ...]
     utterances: npt.NDArray[np.int32]
-    epochs: tuple[int, ...]
 
 
 class FinetuneTask(Stateless):
@@ -154,7 +152,6 @@ class FinetuneTask(Stateless):
             layer_keep=layer_keep(self._streams, self._model.encoder, index),
             sub_batch_sizes=sizes,
             utterances=utterances,
-            epochs=padded.plan.epochs,
         )
 
     def forward(self, module: nn.Module, batch: FinetuneMicroBatch, update: int) -> tuple[Tensor, Tensor]:
