@@ -32,6 +32,7 @@ EVENT_GAUGES = {
     ("validation", "accuracy"): ("w2v2_validation_accuracy", "Held-out accuracy of the pretext task"),
     ("checkpoint", "write_s"): ("w2v2_checkpoint_write_seconds", "Seconds the last checkpoint was written for"),
     ("snapshot", "write_s"): ("w2v2_snapshot_write_seconds", "Seconds the last snapshot was written for"),
+    ("going_on", "paused_s"): ("w2v2_pause_seconds", "Seconds the others paused when a worker was last lost or came"),
     ("recovered", "seconds_to_next_update"): ("w2v2_recovery_seconds", "Seconds without an update at the last restart"),
 }
 """By event and field of it."""
@@ -39,6 +40,7 @@ COUNTED = {
     "checkpoint": "states",
     "snapshot": "states",
     "resize": "resizes",
+    "going_on": "resizes",
     "recovered": "restarts",
     "rollback": "rollbacks",
     "watchdog": "warnings",
@@ -48,7 +50,7 @@ COUNTED = {
 """Which counter an event adds one to."""
 COUNTERS = {
     "states": ("w2v2_states_saved", "Training states saved"),
-    "resizes": ("w2v2_resizes", "Changes of the number of workers"),
+    "resizes": ("w2v2_resizes", "Changes of the workers"),
     "restarts": ("w2v2_restarts", "Times that training went on after a restart or resize"),
     "rollbacks": ("w2v2_rollbacks", "Times that the watchdog went back"),
     "warnings": ("w2v2_watchdog_verdicts", "What the watchdog noticed"),
