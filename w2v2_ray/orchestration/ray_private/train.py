@@ -7,11 +7,14 @@ have no public names.
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import ray
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]  # a compiled module
-from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR, get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.context import get_train_context
@@ -50,6 +53,9 @@ __all__ = [
 ]
 
 
+_OUTLIVE_THEIR_RUN = (DatasetsCallback, PlacementGroupCleanerCallback)
+
+
 def is_preempted() -> bool:
     """On a worker: whether its node is about to be taken away.
 
@@ -61,11 +67,15 @@ def is_preempted() -> bool:
 class _Controllers:
     """Controllers of several runs in one process: each would otherwise be one that imports all of Ray Train."""
 
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+
     def run(self, settings: dict[str, Any]) -> Any:
         """Run one to its end; returns its error where it has one."""
 
         async def to_the_end() -> Any:
-            controller = TrainController(**settings)
+            with self._making:
+                controller = TrainController(**settings)
             await controller.run()
             return controller.get_result()
 
@@ -78,7 +88,9 @@ class _Controllers:
 class ControllerHost:
     """Runs the controllers of many Ray Train runs of one worker each, on the driver's node.
 
-    Ray Train itself gives every run a controller process, which for runs of one worker doubles what a start costs.
+    Ray Train itself gives every run a controller process, which for runs of one worker doubles what a start costs, and
+    two actors more that outlive the run where the process does: one for Ray Data, which we do not use, and one that
+    removes what a controller that was killed had reserved, which Ray's core does when this process ends.
 
     Args:
         runs: At most at once.
@@ -89,7 +101,10 @@ class ControllerHost:
             num_cpus=0,
             max_concurrency=runs,
             label_selector={RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()},
-            runtime_env={"env_vars": get_env_vars_to_propagate()},
+            # Of several controllers, each would set up the logging of the process anew, and they wait for each other.
+            runtime_env={
+                "env_vars": {**get_env_vars_to_propagate(), ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0"}
+            },
         )(_Controllers)
         self._host = host_class.remote()
 
@@ -102,7 +117,8 @@ class ControllerHost:
         Returns:
             The run's result.
         """
-        result = ray.get(self._host.run.remote(settings))
+        callbacks = [c for c in settings["callbacks"] if not isinstance(c, _OUTLIVE_THEIR_RUN)]
+        result = ray.get(self._host.run.remote({**settings, "callbacks": callbacks}))
         if isinstance(result, BaseException):
             raise result
         return result
