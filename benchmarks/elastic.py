@@ -124,7 +124,7 @@ class Bench:
                 harm.inflict(kind, rng=rng)
                 last = harm.recoveries[-1]
                 print(
-                    f"{number + 1:3d} {kind}: {last.seconds:.2f} s, paused {last.paused_s}, at update "
+                    f"{number + 1:3d} {last.kind}: {last.seconds:.2f} s, paused {last.paused_s}, at update "
                     f"{harm.watch.update()}, {time.monotonic() - began:.1f} s in all",
                     flush=True,
                 )

@@ -99,13 +99,13 @@ class _Numbers:
     def noted(self) -> Iterator[None]:
         from w2v2_ray.training.trainer import Trainer
 
-        honest = Trainer._update
+        honest = Trainer._make
 
         def update(trainer: Trainer, number: int, *rest: Any) -> Any:
             self.current = number
             return honest(trainer, number, *rest)
 
-        with patch.object(Trainer, "_update", update):
+        with patch.object(Trainer, "_make", update):
             yield
 
 

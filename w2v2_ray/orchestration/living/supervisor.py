@@ -24,8 +24,6 @@ from w2v2_ray.team.roster import NO_STATE
 _LOOK_S = 0.1
 _ROOM_S = 1.0
 """Between two looks at what the cluster has."""
-_ENDING = 8
-"""Replicas that may be ending while others are started for them."""
 _END_S = 30.0
 """Patience with workers that have nothing left to do."""
 
@@ -58,7 +56,6 @@ class LivingTrainer:
         self._waiting = WaitingNote(run.event)
         self._secret = secrets.token_hex(16)
         self._coordinator: Coordinator | None = None
-        self._host: ControllerHost | None = None
         self._request = _WholeRequest(run.place, self._needs, job.elastic.max_workers + job.elastic.spares)
 
     def fit(self) -> None:
@@ -86,8 +83,7 @@ class LivingTrainer:
         )
         self._address = self._coordinator.start()
         try:
-            for _ in range(first):
-                self._start()
+            self._start(first)
             while not self._settled():
                 self._replenish()
                 time.sleep(_LOOK_S)
@@ -104,7 +100,7 @@ class LivingTrainer:
         if called:
             self._waiting.over()
         for name in [name for name, replica in self._replicas.items() if replica.over]:
-            error = self._replicas.pop(name).error
+            error = self._forget(name).error
             self._coordinator.expel(name, "has ended")
             if error is None or over:
                 continue
@@ -135,8 +131,7 @@ class LivingTrainer:
         # Those on their way may not have taken their room yet.
         starting = sum(not replica.called for replica in self._replicas.values())
         room = self._room() - starting
-        for _ in range(min(wanted, room)):
-            self._start()
+        self._start(min(wanted, room))
         if not self._replicas:
             self._waiting.look(self._needs, self._job.elastic.min_workers)
 
@@ -146,25 +141,30 @@ class LivingTrainer:
         except Exception:  # the control store may be busy
             return 0
 
-    def _start(self) -> None:
-        name = f"w{self._started}"
-        self._started += 1
-        team = {
-            "address": self._address,
-            "secret": self._secret,
-            "name": name,
-            "silence_s": self._job.failure.hang_timeout_s,
-        }
-        config = {**self._config, "team": team}
-        self._replicas[name] = Replica(
-            self._job, self._run, self._train_loop, config, launch=self._name, name=name, host=self._controllers()
-        )
+    def _start(self, count: int) -> None:
+        """Start workers, whose controllers share a process: it ends with the last of them, and what they reserved."""
+        if count <= 0:
+            return
+        host = ControllerHost(count)
+        for _ in range(count):
+            name = f"w{self._started}"
+            self._started += 1
+            team = {
+                "address": self._address,
+                "secret": self._secret,
+                "name": name,
+                "silence_s": self._job.failure.hang_timeout_s,
+            }
+            config = {**self._config, "team": team}
+            self._replicas[name] = Replica(
+                self._job, self._run, self._train_loop, config, launch=self._name, name=name, host=host
+            )
 
-    def _controllers(self) -> ControllerHost:
-        """Where the replicas' controllers run; another one when nothing of the last is left."""
-        if self._host is None or not self._replicas:
-            self._host = ControllerHost(self._job.elastic.max_workers + self._job.elastic.spares + _ENDING)
-        return self._host
+    def _forget(self, name: str) -> Replica:
+        replica = self._replicas.pop(name)
+        if all(other.host is not replica.host for other in self._replicas.values()):
+            replica.host.stop()
+        return replica
 
     def _see_them_out(self) -> None:
         """Let workers end by themselves, and end those that were still on their way."""
@@ -177,8 +177,8 @@ class LivingTrainer:
 
     def stop(self) -> None:
         """End the workers that are left. Never waits."""
-        if self._host is not None and any(not replica.over for replica in self._replicas.values()):
-            self._host.stop()
+        for name in list(self._replicas):
+            self._forget(name)
 
 
 class _WholeRequest:

@@ -7,6 +7,7 @@ have no public names.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -53,6 +54,8 @@ __all__ = [
 ]
 
 
+_NO_LOGGING = {ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0"}
+"""Each controller would set up the logging of the process anew, and two of them wait for each other's locks."""
 _OUTLIVE_THEIR_RUN = (DatasetsCallback, PlacementGroupCleanerCallback)
 
 
@@ -101,10 +104,7 @@ class ControllerHost:
             num_cpus=0,
             max_concurrency=runs,
             label_selector={RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()},
-            # Of several controllers, each would set up the logging of the process anew, and they wait for each other.
-            runtime_env={
-                "env_vars": {**get_env_vars_to_propagate(), ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0"}
-            },
+            runtime_env={"env_vars": {**get_env_vars_to_propagate(), **_NO_LOGGING}},
         )(_Controllers)
         self._host = host_class.remote()
 
@@ -125,4 +125,5 @@ class ControllerHost:
 
     def stop(self) -> None:
         """End all of them; their workers and what they reserved go with them."""
-        ray.kill(self._host)
+        with contextlib.suppress(Exception):  # it has ended, or the cluster with it
+            ray.kill(self._host)
