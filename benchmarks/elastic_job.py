@@ -32,6 +32,7 @@ SETTINGS = (
     "elastic.stable_s=2.0",
     "elastic.resize_interval_s=5.0",
     "engine.threads=1",
+    "failure.max_failures=1000",
     "logging.tensorboard=false",
     "logging.trace_samples=true",
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.cluster_state import look_at_cluster
 from w2v2_ray.orchestration.demand import requester_of
 from w2v2_ray.orchestration.living.chronicle import Chronicle
@@ -24,6 +25,8 @@ from w2v2_ray.team.roster import NO_STATE
 _LOOK_S = 0.1
 _ROOM_S = 1.0
 """Between two looks at what the cluster has."""
+_LONGEST_WAIT_S = 30.0
+"""Before another worker is started after several have failed without an update between them."""
 _END_S = 30.0
 """Patience with workers that have nothing left to do."""
 
@@ -106,9 +109,13 @@ class LivingTrainer:
                 continue
             self._chronicle.ended(name, error)
             self._count(error, position)
-        if self._run.notes.read(self._config["fatal"]) is not None:
-            return True
-        return over
+        return over or self._has_fatal_error()
+
+    def _has_fatal_error(self) -> bool:
+        """Whether a worker has left an error that no retry mends; unknown while the storage is away."""
+        with contextlib.suppress(OSError, StorageError):
+            return self._run.notes.read(self._config["fatal"]) is not None
+        return False
 
     def _count(self, error: BaseException, position: int) -> None:
         """Give up after too many failures, or too many in a row without an update between them."""
@@ -116,6 +123,8 @@ class LivingTrainer:
         self._failures += 1
         self._in_vain = 1 if position > self._failed_at else self._in_vain + 1
         self._failed_at = max(position, self._failed_at)
+        if self._in_vain > 1:
+            self._looked = time.monotonic() + min(2.0**self._in_vain, _LONGEST_WAIT_S)
         if self._failures > failure.max_failures or self._in_vain > failure.max_failures_without_progress:
             raise error
 
@@ -170,7 +179,7 @@ class LivingTrainer:
         """Let workers end by themselves, and end those that were still on their way."""
         deadline = time.monotonic() + _END_S
         while any(r.called and not r.over for r in self._replicas.values()) and time.monotonic() < deadline:
-            if self._run.notes.read(self._config["fatal"]) is not None:
+            if self._has_fatal_error():
                 break
             time.sleep(_LOOK_S)
         self.stop()
