@@ -12,6 +12,7 @@ import ray
 from w2v2_ray.errors import StorageError
 from w2v2_ray.orchestration.cluster_state import look_at_cluster
 from w2v2_ray.orchestration.demand import requester_of
+from w2v2_ray.orchestration.failures import NewestState
 from w2v2_ray.orchestration.living.chronicle import Chronicle
 from w2v2_ray.orchestration.living.replica import Replica
 from w2v2_ray.orchestration.ray_private.train import ControllerHost, TrainAutoscalingCoordinatorClient
@@ -53,7 +54,9 @@ class LivingTrainer:
         self._started = 0
         self._failures = 0
         self._in_vain = 0
-        self._failed_at = NO_STATE - 1
+        self._failed_at = NO_STATE
+        self._newest_state = NewestState(run.place)
+        self._last_state: str | None = None
         self._looked = float("-inf")
         self._chronicle = Chronicle(run.event, ray.nodes)
         self._waiting = WaitingNote(run.event)
@@ -118,11 +121,16 @@ class LivingTrainer:
         return False
 
     def _count(self, error: BaseException, position: int) -> None:
-        """Give up after too many failures, or too many in a row without an update between them."""
+        """Give up after too many failures, or too many in a row without progress.
+
+        Progress is that survivors have made sums since, or that a newer state is saved.
+        """
         failure = self._job.failure
         self._failures += 1
-        self._in_vain = 1 if position > self._failed_at else self._in_vain + 1
-        self._failed_at = max(position, self._failed_at)
+        state = self._newest_state()
+        progress = position > self._failed_at or state != self._last_state
+        self._in_vain = 1 if progress else self._in_vain + 1
+        self._failed_at, self._last_state = position, state
         if self._in_vain > 1:
             self._looked = time.monotonic() + min(2.0**self._in_vain, _LONGEST_WAIT_S)
         if self._failures > failure.max_failures or self._in_vain > failure.max_failures_without_progress:
