@@ -78,11 +78,16 @@ def test_as_many_are_started_as_there_is_room_for_and_places(trainer, room):
     assert len(trainer._replicas) == 4, "three workers and a spare"
 
 
-def test_those_started_together_share_a_process_that_ends_with_the_last(trainer, room):
-    room.workers = 3
+def test_workers_share_a_process_that_ends_when_none_is_left(trainer, room):
+    room.workers = 2
+    trainer._replenish()
+    for replica in trainer._replicas.values():
+        replica.called = True
+    room.workers = 1
     trainer._replenish()
     hosts = {replica.host for replica in trainer._replicas.values()}
     assert len(hosts) == 1
+    assert next(iter(hosts)).runs > 4
     trainer._forget("w0")
     trainer._forget("w1")
     assert Host.stopped == []

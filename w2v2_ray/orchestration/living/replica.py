@@ -96,7 +96,7 @@ class Replica:
                 callbacks=[_NodeEvents(run.own_events, ray_variables(job))],
             ),
         )
-        self._trainer.host = self.host = host
+        self._trainer.host = host
         self._thread = threading.Thread(target=self._fit, name=f"w2v2-ray-{name}", daemon=True)
         self._thread.start()
 

@@ -26,6 +26,8 @@ from w2v2_ray.team.roster import NO_STATE
 _LOOK_S = 0.1
 _ROOM_S = 1.0
 """Between two looks at what the cluster has."""
+_ENDING = 8
+"""Replicas that may be ending while others are started for them."""
 _LONGEST_WAIT_S = 30.0
 """Before another worker is started after several have failed without an update between them."""
 _END_S = 30.0
@@ -62,6 +64,7 @@ class LivingTrainer:
         self._waiting = WaitingNote(run.event)
         self._secret = secrets.token_hex(16)
         self._coordinator: Coordinator | None = None
+        self._host: ControllerHost | None = None
         self._request = _WholeRequest(run.place, self._needs, job.elastic.max_workers + job.elastic.spares)
 
     def fit(self) -> None:
@@ -159,10 +162,13 @@ class LivingTrainer:
             return 0
 
     def _start(self, count: int) -> None:
-        """Start workers, whose controllers share a process: it ends with the last of them, and what they reserved."""
+        """Start workers, whose controllers share a process: it ends when none of them is left."""
         if count <= 0:
             return
-        host = ControllerHost(count)
+        if not self._replicas:
+            elastic = self._job.elastic
+            self._host = ControllerHost(elastic.max_workers + elastic.spares + _ENDING)
+        assert self._host is not None
         for _ in range(count):
             name = f"w{self._started}"
             self._started += 1
@@ -174,13 +180,13 @@ class LivingTrainer:
             }
             config = {**self._config, "team": team}
             self._replicas[name] = Replica(
-                self._job, self._run, self._train_loop, config, launch=self._name, name=name, host=host
+                self._job, self._run, self._train_loop, config, launch=self._name, name=name, host=self._host
             )
 
     def _forget(self, name: str) -> Replica:
         replica = self._replicas.pop(name)
-        if all(other.host is not replica.host for other in self._replicas.values()):
-            replica.host.stop()
+        if not self._replicas and self._host is not None:
+            self._host.stop()
         return replica
 
     def _see_them_out(self) -> None:

@@ -33,6 +33,7 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
     TrainAutoscalingCoordinatorClient,
 )
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
 __all__ = [
     "AUTOSCALING_REQUESTS_GET_TIMEOUT_S",
@@ -67,6 +68,23 @@ def is_preempted() -> bool:
     return get_train_context().preemption_context.preemption_info is not None
 
 
+_reserved = threading.local()
+"""`handles`: what the controller of this thread has reserved."""
+
+
+class _TidyWorkerGroup(WorkerGroup):
+    """Remembers what it reserves: of a group whose worker died while it was started, Ray's own forgets it."""
+
+    def _create_placement_group(self, *given: Any) -> Any:
+        handle = super()._create_placement_group(*given)
+        _reserved.handles.append(handle)
+        return handle
+
+
+class _TidyController(TrainController):
+    worker_group_cls = _TidyWorkerGroup
+
+
 class _Controllers:
     """Controllers of several runs in one process: each would otherwise be one that imports all of Ray Train."""
 
@@ -78,14 +96,19 @@ class _Controllers:
 
         async def to_the_end() -> Any:
             with self._making:
-                controller = TrainController(**settings)
+                controller = _TidyController(**settings)
             await controller.run()
             return controller.get_result()
 
+        _reserved.handles = []
         try:
             return asyncio.run(to_the_end())
         except Exception as error:
             return error
+        finally:
+            for handle in _reserved.handles:
+                with contextlib.suppress(Exception):  # the control store may be busy; Ray frees it with the job
+                    handle.shutdown()
 
 
 class ControllerHost:
