@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine_worlds import _PRELOAD
+from trainer_cases import TeacherTask
 
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
@@ -64,6 +65,10 @@ def live(job: dict[str, Any], address: tuple[str, int], name: str, how: dict[str
         def join() -> Member:
             return Member(address, SECRET, name, {"pid": os.getpid()}, 5.0)
 
+        if how.get("teacher"):
+            from w2v2_ray.training.objectives.pretraining import task
+
+            task.PretrainTask = TeacherTask  # type: ignore[misc]
         session = start_session(spec, run, hooks=Harm(how), join=join)
         _harm(session, how)
         session.trainer.train()
@@ -168,6 +173,16 @@ class LivingWorld:
         """Wait until so many have called, so that their order is known."""
         deadline = time.monotonic() + WAIT_S
         while self.coordinator.ask(lambda roster: len(roster.workers)) < workers and time.monotonic() < deadline:
+            self.check()
+            time.sleep(0.01)
+
+    def wait_for_member(self, name: str) -> None:
+        """Wait until a worker is in and has made a sum."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            entry = self.coordinator.ask(lambda roster: roster.workers.get(name))
+            if entry is not None and entry.member and entry.position > 0:
+                return
             self.check()
             time.sleep(0.01)
 

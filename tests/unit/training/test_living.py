@@ -6,11 +6,14 @@ import signal
 import time
 
 import pytest
+import torch
 from engine_worlds import Worlds
 from living_cases import LivingWorld
 from test_trainer import assert_same_run, run
-from trainer_cases import events_of, metrics_of, saved_updates
+from trainer_cases import events_of, folder_of, metrics_of, saved_updates, train_with_teacher
 
+from w2v2_ray.engine.training_state import read_extra_state
+from w2v2_ray.run.checkpoints.files import list_checkpoints
 from w2v2_ray.spec.job import PretrainJob
 
 KILLED = -signal.SIGKILL
@@ -81,6 +84,43 @@ def test_a_newcomer_is_given_the_state_and_takes_over(reference, tiny_job):
     assert_same_run(reference, job)
     assert next(record["world_size"] for record in metrics_of(job)) == 1
     assert not events_of(job, "resume")
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_whatever_the_precision_and_stage(worlds, tiny_job, tmp_path, precision, zero_stage):
+    if precision == "bf16" and zero_stage == 0:
+        pytest.skip("DeepSpeed has no such thing")
+    engine = {"engine.precision": precision, "engine.zero_stage": zero_stage}
+    alone = tiny_job({**engine, "storage_path": str(tmp_path / "alone")}, updates=40)
+    run(worlds[1], alone)
+    job = tiny_job(engine, updates=40)
+    with LivingWorld(job, 2) as world:
+        world.add(pause_s=0.1, end=4)
+        world.wait_for_coming(1)
+        second = world.add(pause_s=0.1)
+        world.wait_for(2, 1)
+        world.add(pause_s=0.1)
+        world.wait_for_member("w2")
+        second.kill()
+        assert world.wait() == [KILLED, KILLED, 0]
+    assert not events_of(job, "resume"), "the newcomer had the state"
+    assert_same_run(alone, job)
+
+
+def test_a_newcomer_is_given_what_the_objective_keeps_of_its_own(worlds, tiny_job, tmp_path):
+    alone = tiny_job(storage_path=str(tmp_path / "alone"))
+    expected, *_ = worlds[1].run(train_with_teacher, alone.model_dump(mode="json"))
+    job = tiny_job()
+    with LivingWorld(job, 1) as world:
+        world.add(pause_s=0.5, end=5, teacher=True)
+        world.wait_for(1, 1)
+        world.add(teacher=True)
+        assert world.wait() == [KILLED, 0]
+    kept = read_extra_state(list_checkpoints(folder_of(job).checkpoints)[-1])
+    assert kept.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(kept[name], tensor), name
 
 
 @pytest.mark.parametrize("how", [{"give": True}, {"take": True}], ids=str)
