@@ -42,9 +42,7 @@ def test_a_living_crew_is_the_same_run_as_a_fixed_one(reference, tiny_job, size)
     "how",
     [
         {"compute": 3},
-        {"compute": 11},
         {"reduce": 2},
-        {"reduce": 5},
         {"end": 3},
         {"measure": True},
         {"save": 4},
