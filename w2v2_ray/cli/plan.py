@@ -84,6 +84,8 @@ def at_a_fault(job: TrainJob) -> str:
         return f"all workers start again from the last state, of which ZeRO {zero} leaves each a part"
     if on_fault == "restart":
         return "all workers start again from the last state (elastic.on_fault: restart)"
+    if job.elastic.max_workers + job.elastic.spares == 1 and on_fault == "auto":
+        return "its only worker starts again from the last state"
     going_on = "the others go on, and who comes gets the state from one of them"
     if on_fault == "go_on":
         return going_on

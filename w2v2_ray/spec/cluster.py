@@ -26,8 +26,8 @@ class ElasticSpec(Spec):
     on_fault: Literal["auto", "go_on", "restart"] = "auto"
     """What the others do when a worker is lost or comes. `go_on`: they keep what they hold and train on, and who comes
     gets the state from one of them; at ZeRO 0 and 1. `restart`: all start again from the last state. `auto`: go on
-    where workers compute on CPUs, restart on GPUs, where going on has not been tried yet. Not a bit of the result
-    depends on it."""
+    where several workers compute on CPUs, restart on GPUs, where going on has not been tried yet. Not a bit of the
+    result depends on it."""
 
     def broken_rules(self) -> Iterator[Finding]:
         """The range must not be empty."""

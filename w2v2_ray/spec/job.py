@@ -145,9 +145,11 @@ class TrainJob(Job):
     @property
     def survivors_go_on(self) -> bool:
         """Whether the others train on when a worker is lost or comes; `worker.gpus` must be settled."""
-        if self.elastic.on_fault != "auto":
-            return self.elastic.on_fault == "go_on"
-        return self.engine.zero_stage < 2 and not self.worker.gpu_count
+        elastic = self.elastic
+        if elastic.on_fault != "auto":
+            return elastic.on_fault == "go_on"
+        several = elastic.max_workers + elastic.spares > 1
+        return several and self.engine.zero_stage < 2 and not self.worker.gpu_count
 
     def identity(self) -> dict[str, str]:
         """What a run's result depends on, beside its data, by name: a checkpoint of another identity is not resumed."""
