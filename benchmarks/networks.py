@@ -98,13 +98,14 @@ def trouble(folder: Path, updates: int, seconds: float) -> None:
             crew.start(host)
         crew.wait_for("three members", lambda: len(crew.members()) == 3)
         crew.wait_for("updates", lambda: crew.coordinator.ask(lambda roster: roster.position) > 5)
-        for name, rule in (
+        conditions: tuple[tuple[str, tuple[str, ...]], ...] = (
             ("as it is", ()),
             ("1 % of packets lost", ("netem", "loss", "1%")),
             ("10 % of packets lost", ("netem", "loss", "10%")),
             ("50 ms delay each way", ("netem", "delay", "50ms")),
             ("1 Gbit/s", ("tbf", "rate", "1gbit", "burst", "256kb", "latency", "50ms")),
-        ):
+        )
+        for name, rule in conditions:
             try:
                 hosts.shape(*rule)
             except subprocess.CalledProcessError:
