@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
+import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
 from w2v2_ray.orchestration.settings import ray_variables
-from w2v2_ray.orchestration.stoppable import StoppableTrainer
 from w2v2_ray.orchestration.supply import needs_of
 from w2v2_ray.run.folder import RunFolder
 from w2v2_ray.spec.job import TrainJob
 
+_ABORT_S = 4.0
 
-class ElasticTrainer(StoppableTrainer):
+
+def torch_config(job: TrainJob) -> TorchConfig:
+    """How a job's workers find each other, and over what they talk."""
+    on_gpus = job.worker.gpu_count > 0 and job.engine.device != "cpu"
+    return TorchConfig(backend="nccl" if on_gpus else "gloo", timeout_s=math.ceil(job.failure.join_timeout_s))
+
+
+class ElasticTrainer(TorchTrainer):
     """A TorchTrainer for one job.
 
     Args:
@@ -32,6 +41,7 @@ class ElasticTrainer(StoppableTrainer):
 
     def __init__(self, job: TrainJob, run: RunFolder, train_loop: Any, config: dict[str, Any], name: str) -> None:
         elastic = job.elastic
+        self._controller: Any = None
         self._rule = ResizeRule(elastic.stable_s, elastic.resize_interval_s)
         self._place = run.place
         self._max_without_progress = job.failure.max_failures_without_progress
@@ -40,10 +50,7 @@ class ElasticTrainer(StoppableTrainer):
         super().__init__(
             train_loop,
             train_loop_config=config,
-            torch_config=TorchConfig(
-                backend="nccl" if on_gpus and job.engine.device != "cpu" else "gloo",
-                timeout_s=math.ceil(job.failure.join_timeout_s),
-            ),
+            torch_config=torch_config(job),
             scaling_config=ScalingConfig(
                 num_workers=elastic.max_workers if fixed else (elastic.min_workers, elastic.max_workers),
                 use_gpu=on_gpus,
@@ -56,6 +63,23 @@ class ElasticTrainer(StoppableTrainer):
                 callbacks=[ClusterEvents(run.own_events, ray_variables(job))],
             ),
         )
+
+    def stop(self) -> None:
+        """End the workers, for a driver that was interrupted. Never waits long.
+
+        Ray would ask the controller from within the signal's handler and wait for its answer, which never comes while
+        it waits for a node. States are whole whenever their workers end.
+        """
+        if self._controller is None:
+            return
+        with contextlib.suppress(Exception):  # it may have ended, or the cluster with it
+            ray.get(self._controller.abort.remote(), timeout=_ABORT_S)
+        with contextlib.suppress(Exception):
+            ray.kill(self._controller)
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave Ctrl-C to the driver, which calls `stop`."""
+        self._controller = controller
 
     def _initialize_and_run_controller(self, **controller_init_kwargs: Any) -> Any:
         kwargs = dict(controller_init_kwargs)

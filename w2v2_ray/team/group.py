@@ -7,13 +7,12 @@ addresses through the coordinator's connection, which is authenticated; the sock
 from __future__ import annotations
 
 import base64
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -213,8 +212,4 @@ class GlooGroup:
 
 def make_group(member: Member, epoch: int, rank: int, size: int) -> Group:
     """The members of an epoch, ready to work together."""
-    if size == 1:
-        return AloneGroup()
-    with contextlib.suppress(AttributeError):
-        return cast("Group", GlooGroup(member, epoch, rank, size))
-    raise GroupError("this build of torch has no gloo")
+    return AloneGroup() if size == 1 else GlooGroup(member, epoch, rank, size)

@@ -34,7 +34,6 @@ class Member:
         self, address: tuple[str, int], secret: str, name: str, about: dict[str, Any], silence_s: float = 10.0
     ) -> None:
         self.name = name
-        self._silence_s = silence_s
         self._news = threading.Condition()
         self._sending = threading.Lock()
         self._announced = 0
@@ -51,8 +50,7 @@ class Member:
         self._socket.settimeout(silence_s)
         self.host = self._socket.getsockname()[0]
         """This worker's address on the network that leads to the coordinator."""
-        self._thread = threading.Thread(target=self._listen, name="w2v2-ray-member", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._listen, name="w2v2-ray-member", daemon=True).start()
         self.say("hello", secret=secret, name=name, about=about)
 
     @property

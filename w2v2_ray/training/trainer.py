@@ -10,7 +10,6 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from w2v2_ray.data.schema import SAMPLE_RATE
@@ -208,13 +207,9 @@ class Trainer:
 
         chosen = self._crew.word(f"rollback-{len(guard.interventions.rollbacks)}", choose)
         target = guard.go_back(verdict, chosen["update"])
-        folder = self._state(chosen["state"])
-        load_training_state(self._engine, folder)
-        self._task.load_state(read_extra_state(folder))
-        guard.restore(read_manifest(folder).watchdog)
+        self._load(chosen["state"])
         self._desk.rewind(target)
         checkpoints.rewound(target)
-        self._start = target
         return target
 
     def _tell_recovered(self, update: int) -> None:
@@ -302,14 +297,9 @@ class Trainer:
         if found.state is None:
             self._event("start", world_size=self._crew.size)
             return
-        folder = self._state(found.state)
-        manifest = read_manifest(folder)
         # Of a shared folder the first worker has compared every checksum when it looked for the newest good state.
-        load_training_state(self._engine, folder, verified=self._run.store.is_here)
-        self._task.load_state(read_extra_state(folder))
-        self._guard.restore(manifest.watchdog)
-        self._event("resume", update=manifest.update, world_size=self._crew.size, path=found.state)
-        self._start = manifest.update
+        self._load(found.state, verified=self._run.store.is_here)
+        self._event("resume", update=self._start, world_size=self._crew.size, path=found.state)
 
     def describe(self) -> dict[str, Any]:
         """What a worker that joins needs of this one's, besides tensors, in the midst of the update after `update`."""
@@ -318,7 +308,6 @@ class Trainer:
             "best_score": self._checkpoints.best_score,
             "watchdog": self._guard.state,
             "interventions": self._guard.interventions.to_json(),
-            "validation": self._last_validation,
         }
 
     def take_over(self, description: dict[str, Any]) -> None:
@@ -327,11 +316,15 @@ class Trainer:
         self._checkpoints.best_score = description["best_score"]
         self._guard.restore(description["watchdog"])
         self._guard.interventions = Interventions.from_json(description["interventions"])
-        self._last_validation = description["validation"]
 
-    def _state(self, name: str) -> Path:
-        """A state's folder on this node, with its files."""
-        return self._run.fetch_state(self._run.checkpoints / name)
+    def _load(self, name: str, *, verified: bool = False) -> None:
+        """Go to a state: weights, moments, what the objective and the watchdog keep. Collective."""
+        folder = self._run.fetch_state(self._run.checkpoints / name)
+        manifest = read_manifest(folder)
+        load_training_state(self._engine, folder, verified=verified)
+        self._task.load_state(read_extra_state(folder))
+        self._guard.restore(manifest.watchdog)
+        self._start = manifest.update
 
     def _event(self, name: str, **details: Any) -> None:
         if self._crew.leads:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import threading
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
+from w2v2_ray.orchestration.elastic_trainer import torch_config
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.ray_private.train import ControllerHost, FixedScalingPolicy
 from w2v2_ray.orchestration.settings import ray_variables
@@ -79,16 +79,14 @@ class Replica:
         self.name = name
         self.called = False
         self.error: BaseException | None = None
-        on_gpus = job.worker.gpu_count > 0
         self._folder = run.path / "ray" / f"{launch}-{name}"
         self._trainer = _ReplicaTrainer(
             train_loop,
             train_loop_config=config,
-            torch_config=TorchConfig(
-                backend="nccl" if on_gpus and job.engine.device != "cpu" else "gloo",
-                timeout_s=math.ceil(job.failure.join_timeout_s),
+            torch_config=torch_config(job),
+            scaling_config=ScalingConfig(
+                num_workers=1, use_gpu=job.worker.gpu_count > 0, resources_per_worker=needs_of(job)
             ),
-            scaling_config=ScalingConfig(num_workers=1, use_gpu=on_gpus, resources_per_worker=needs_of(job)),
             run_config=RunConfig(
                 name=self._folder.name,
                 storage_path=str(self._folder.parent),
