@@ -4,19 +4,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Tests start hundreds of processes: none of them is to compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint format docs bench clean
+.PHONY: demo test test-all test-fast lint format docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/w2v2-ray demo
 
 test: lint
+	$(PYTEST) -m "not long"
+
+# Those of minutes as well.
+test-all: lint
 	$(PYTEST)
 
 # What one runs while editing: everything that needs no cluster and takes a moment.
 test-fast: lint
-	$(PYTEST) -m "not ray and not slow"
+	$(PYTEST) -m "not ray and not slow and not long"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from w2v2_ray.run.folder import RunFolder, read_lines
 
 _COMMAND = "from w2v2_ray.cli.app import main; main()"
 _WORKER = "RayTrainWorker"
+_TAIL_BYTES = 20_000
 
 
 class LocalCluster:
@@ -137,17 +139,21 @@ class RunWatch:
 
     def update(self) -> int:
         """The last update written."""
-        last = 0
-        for record in read_lines(self.run.metrics):
-            last = int(record["update"])
-        return last
+        return int(self._last().get("update", 0))
 
     def world_size(self) -> int:
         """Workers of the last update written."""
-        size = 0
-        for record in read_lines(self.run.metrics):
-            size = int(record["world_size"])
-        return size
+        return int(self._last().get("world_size", 0))
+
+    def _last(self) -> dict[str, Any]:
+        """The last whole line of the metrics, looked for at the file's end: this is asked many times a second."""
+        with contextlib.suppress(OSError), self.run.metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            for line in reversed(file.read().splitlines(keepends=True)):
+                if line.endswith(b"\n"):
+                    with contextlib.suppress(ValueError):
+                        return dict(json.loads(line))
+        return {}
 
     def wait_for(self, what: str, condition: Any, timeout_s: float = 180.0) -> Any:
         """Wait until `condition()` gives something.

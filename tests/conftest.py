@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 # A deadline for an example is a timing assertion: it fails on a busy machine.
 settings.register_profile("w2v2-ray", deadline=None)
 settings.load_profile("w2v2-ray")
+
+# Ray starts its workers at niceness 15. Beside another process that tests, they would wait for it to end.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -22,7 +22,7 @@ UPDATES = {"restart": 120, "go_on": 100_000}
 """Of some milliseconds each. Where nobody waits for a restart, the run is ended once enough has happened to it."""
 
 
-@pytest.fixture(scope="module", params=["go_on", "restart"])
+@pytest.fixture(scope="module", params=["go_on", pytest.param("restart", marks=pytest.mark.long)])
 def runs(make_tiny_job, tmp_path_factory: pytest.TempPathFactory, request) -> tuple[RunFolder, RunFolder, str]:
     """A run that was harmed, the same run of one worker left in peace, and what its others do at a fault."""
     folder = tmp_path_factory.mktemp("elastic")
@@ -44,22 +44,22 @@ def runs(make_tiny_job, tmp_path_factory: pytest.TempPathFactory, request) -> tu
     job_file = folder / "job.yaml"
     job_file.write_text(dump_job(job))
     harmed, alone = RunFolder(folder / "runs" / job.name), RunFolder(folder / "alone")
-    reference = subprocess.Popen(command_without_ray(job_file, alone.path))
     harm = _restart if request.param == "restart" else _go_on
     cluster = LocalCluster(1)
     driver = Driver(job_file, cluster.address)
     try:
         watch = RunWatch(harmed, driver)
         harm(cluster, watch)
-        made = watch.update()
-        deadline = time.monotonic() + 200
-        while reference.poll() is None and time.monotonic() < deadline:
-            if RunWatch(alone, driver).update() > made:
-                break
-            time.sleep(0.1)
     finally:
         driver.kill()
         cluster.close()
+    made = watch.update()
+    reference = subprocess.Popen(command_without_ray(job_file, alone.path))
+    try:
+        deadline = time.monotonic() + 300
+        while reference.poll() is None and RunWatch(alone, driver).update() <= made and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
         reference.kill()
         reference.wait()
     return harmed, alone, request.param

@@ -33,8 +33,8 @@ def test_a_run_on_a_store_whose_driver_is_killed_ends_with_the_losses_of_a_local
         "checkpoint.every_updates": 20,
         "checkpoint.snapshot_updates": 4,
         "checkpoint.snapshot_s": 0.0,
-        "elastic.min_workers": 2,
-        "elastic.max_workers": 2,
+        "elastic.min_workers": 1,
+        "elastic.max_workers": 1,
     }
     job = make_tiny_job(f"{s3}/runs", {**changes, "data.train": dataset}, updates=UPDATES)
     (tmp_path / "job.yaml").write_text(dump_job(job))

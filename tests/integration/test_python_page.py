@@ -26,6 +26,17 @@ def speech(folder):
         (folder / f"{number}.txt").write_text(" ".join(letters))
 
 
+@pytest.fixture
+def one_cluster():
+    """What a reader's calls would start and stop one after the other."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("one_cluster")
 def test_what_the_page_shows_can_be_done(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     speech(tmp_path / "speech")

@@ -177,7 +177,7 @@ def test_spot_nodes_are_started_first_and_on_demand_ones_where_there_are_none(na
     from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
     from ray.autoscaler.v2.utils import ResourceRequestUtil
 
-    config = AutoscalingConfig(read(name))
+    config = AutoscalingConfig(read(name), skip_content_hash=True)  # the token it mounts may not be here yet
     workers = [ResourceRequestUtil.make({"CPU": 4.0, "GPU": 1.0})] * 2
 
     def started(availability: dict[str, float]) -> dict[str, int]:

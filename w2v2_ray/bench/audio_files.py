@@ -14,6 +14,7 @@ import soundfile
 from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
 from w2v2_ray.data.ingest import finalise, finished_dataset, ingest_folder, write_shard
 from w2v2_ray.data.ingest_plan import IngestSettings, ingest_key, plan_shards
+from w2v2_ray.data.members import audio_path
 from w2v2_ray.data.schema import SAMPLE_RATE, Codec
 from w2v2_ray.data.sources import guess_format, list_items
 from w2v2_ray.errors import AudioError
@@ -43,7 +44,8 @@ def copy_files(source: Path, folder: Path, copies: int, suffix: str) -> None:
             continue
         if item.problem is not None:
             raise AudioError(f"{item.path}: {item.problem}")
-        samples = load_speech(item.path, limits, Excerpt(item.offset_s, item.duration_s, item.frames))
+        with audio_path(item.path, item.member) as path:
+            samples = load_speech(path, limits, Excerpt(item.offset_s, item.duration_s, item.frames))
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}")

@@ -17,6 +17,11 @@ class FormatChoice(StrEnum):
     JSONL = "jsonl"
     TABLE = "table"
     FOLDER = "folder"
+    KALDI = "kaldi"
+    SPHINX = "sphinx"
+    LHOTSE = "lhotse"
+    TAR = "tar"
+    ARROW = "arrow"
 
 
 class CodecChoice(StrEnum):
@@ -40,7 +45,9 @@ def prepare(
             help="A folder of audio at any depth (transcripts from the .txt or .lab beside each file, or from a "
             "metadata.csv, .tsv or .jsonl in it); a LibriSpeech tree; a table (Common Voice .tsv, Hugging Face or "
             "LJSpeech metadata.csv); NeMo .jsonl; fairseq .tsv (transcripts from the .ltr or .wrd beside it); "
-            "or one audio file. Words in file names become a metadata.csv first: see docs/data.md."
+            "a Kaldi or CMU Sphinx folder; lhotse cuts, or recordings and supervisions; WebDataset or NeMo .tar; "
+            "Parquet or a saved Hugging Face dataset; or one audio file. "
+            "Words in file names become a metadata.csv first: see docs/data.md."
         ),
     ],
     out: Annotated[str, typer.Option(help="Folder or URI (s3://, gs://, ...) of the dataset to make.")],

@@ -10,6 +10,7 @@ import numpy as np
 
 from w2v2_ray.data.audio_file import AudioFile, open_audio
 from w2v2_ray.data.codec import Samples
+from w2v2_ray.data.media_file import MediaFile
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.resampling import resample
 from w2v2_ray.data.schema import SAMPLE_RATE
@@ -140,7 +141,7 @@ def _is_too_short(num_samples: int, limits: DurationLimits | None) -> bool:
     return limits is not None and num_samples < limits.min_s * SAMPLE_RATE
 
 
-def _window(file: AudioFile, excerpt: Excerpt) -> tuple[int, int]:
+def _window(file: AudioFile | MediaFile, excerpt: Excerpt) -> tuple[int, int]:
     """First frame and number of frames to read, checked against what the manifest promises.
 
     A file that is longer than the frames promised is another one than was listed. A duration alone is that of the

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import soundfile
 
-from w2v2_ray.data.containers.look import look, look_at_mpeg, what_it_is
+from w2v2_ray.data.containers.look import look, look_at_mpeg, may_be_media, what_it_is
 from w2v2_ray.data.containers.promise import Promise
 from w2v2_ray.data.containers.splice import spliced
 from w2v2_ray.data.corpora.files import conversion_hint
+from w2v2_ray.data.media_file import MediaFile, reads_media
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.signal import Frames
 
@@ -209,8 +210,8 @@ class AudioFile:
 
 
 @contextmanager
-def open_audio(path: Path) -> Iterator[AudioFile]:
-    """Open a file after looking at what decoders forgive.
+def open_audio(path: Path) -> Iterator[AudioFile | MediaFile]:
+    """Open a file after looking at what decoders forgive; with FFmpeg where libsndfile does not know it.
 
     Raises:
         AudioError: The file cannot be used; the message is `reason: detail` with a `RejectReason`.
@@ -227,7 +228,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
         file.close()
 
 
-def _opened(path: Path) -> AudioFile:
+def _opened(path: Path) -> AudioFile | MediaFile:
     promise = look(path)
     if promise is None and path.suffix.lower() in _MPEG_SUFFIXES:
         promise = look_at_mpeg(path)
@@ -237,6 +238,8 @@ def _opened(path: Path) -> AudioFile:
             file.close()
             file = AudioFile(path, promise)
     except _OPENING_ERRORS as error:
+        if reads_media() and may_be_media(path):
+            return MediaFile(path)
         raise reject(
             RejectReason.WRONG_HEADER,
             f"not audio that libsndfile knows ({what_it_is(path) or _words(error)}){conversion_hint(path)}",

@@ -28,6 +28,7 @@ from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.ingest_plan import IngestSettings, Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_dataset_manifest
+from w2v2_ray.data.members import audio_path
 from w2v2_ray.data.schema import (
     INDEX_NAME,
     INGEST_NAME,
@@ -271,7 +272,8 @@ def _load(item: SourceItem, settings: IngestSettings) -> Speech:
     if item.problem is not None:
         raise AudioError(item.problem)
     excerpt = Excerpt(item.offset_s, item.duration_s, item.frames)
-    return judge_speech(item.path, settings.limits, excerpt, settings.signal)
+    with audio_path(item.path, item.member) as path:
+        return judge_speech(path, settings.limits, excerpt, settings.signal)
 
 
 def _reject(item: SourceItem, error: AudioError) -> Reject:

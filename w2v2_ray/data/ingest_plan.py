@@ -27,6 +27,8 @@ _PCM_SUFFIXES = (".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".au
 _EXPANSION = dict.fromkeys(_PCM_SUFFIXES, 1.0) | {".flac": 1.8}  # decoded bytes per byte of file, roughly
 _LOSSY_EXPANSION = 4.0
 _FLAC_RATIO = 0.55
+_CELL_BYTES = 150_000
+"""Of audio in a table whose cells are not read before their turn."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def _content_fields(item: SourceItem) -> tuple[Any, ...]:
     """All that decides a row, which leaves out where the source happens to lie."""
     fields = dict(zip(SourceItem.__slots__, astuple(item), strict=True))
     del fields["path"]
+    if item.member is None:
+        del fields["member"]  # as the keys of datasets were before there were members
     return tuple(fields.values())
 
 
@@ -153,6 +157,9 @@ def _estimate_bytes(item: SourceItem, file_bytes: int, codec: Codec) -> float:
     """Bytes that an item will take in the shard, roughly."""
     if item.duration_s is not None:
         pcm_bytes = item.duration_s * _PCM_BYTES_PER_S
+    elif item.member is not None:
+        encoded_bytes = item.member.extent if item.member.container == "tar" else _CELL_BYTES
+        pcm_bytes = encoded_bytes * _EXPANSION.get(Path(item.member.name).suffix.lower(), _LOSSY_EXPANSION)
     else:
         pcm_bytes = file_bytes * _EXPANSION.get(Path(item.path).suffix.lower(), _LOSSY_EXPANSION)
     return pcm_bytes * (_FLAC_RATIO if codec == "flac" else 1.0)

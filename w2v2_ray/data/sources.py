@@ -1,4 +1,4 @@
-"""What `prepare` reads: LibriSpeech, fairseq/NVIDIA and NeMo manifests, tables, folders of audio, single files.
+"""What `prepare` reads: corpora in the forms of other tools, tables, archives, folders of audio, single files.
 
 Every source lists its utterances in an order that depends only on names, and gives each an id of its own. The readers
 are in `corpora/`; this module tells them apart.
@@ -7,12 +7,12 @@ are in `corpora/`; this module tells them apart.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from w2v2_ray.data.corpora import json_manifest, table
+from w2v2_ray.data.corpora import arrow_table, json_manifest, lhotse, sphinx, table, webdataset
 from w2v2_ray.data.corpora.files import (
     ARCHIVE_SUFFIXES,
     AUDIO_SUFFIXES,
@@ -23,16 +23,21 @@ from w2v2_ray.data.corpora.files import (
 )
 from w2v2_ray.data.corpora.folder import find_tables, read_file, read_folder
 from w2v2_ray.data.corpora.item import SourceItem, item_of
+from w2v2_ray.data.corpora.kaldi import is_kaldi, read_kaldi
 from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
 from w2v2_ray.data.corpora.librispeech import is_librispeech, read_librispeech
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.text_lines import numbered_lines as _lines
 from w2v2_ray.errors import DatasetError
 
-SourceFormat = Literal["librispeech", "manifest", "jsonl", "table", "folder"]
+SourceFormat = Literal[
+    "librispeech", "manifest", "jsonl", "table", "folder", "kaldi", "sphinx", "lhotse", "tar", "arrow"
+]
 """`librispeech`: a tree with `*.trans.txt`; `manifest`: `.tsv` of fairseq, with the `.ltr` or `.wrd` beside it;
 `jsonl`: NeMo and other JSON; `table`: Common Voice, Hugging Face, LJSpeech and other columns; `folder`: audio at any
-depth (or one file), with a `.txt` transcript beside each file or not."""
+depth (or one file), with a `.txt` transcript beside each file or not; `kaldi`: a folder with `wav.scp`; `sphinx`: a
+folder with `etc/*.fileids`; `lhotse`: cuts, or recordings with supervisions; `tar`: WebDataset's and NeMo's archives;
+`arrow`: Hugging Face datasets, as Parquet or as `save_to_disk` writes them."""
 
 _MOST_DIGITS = 15
 """Of a number of samples; Python itself refuses thousands of them."""
@@ -67,10 +72,16 @@ def guess_format(source: Path, chosen: ChosenKeys = USUAL_KEYS) -> SourceFormat:
         DatasetError: It does not exist or is of no known format.
     """
     if source.is_dir():
-        return "librispeech" if is_librispeech(source) else "folder"
+        return _format_of_folder(source)
     if not source.exists():
         raise DatasetError(f"{source}: there is no such file or folder to prepare")
     suffix = source.suffix.lower()
+    if lhotse.kind_of(source) in ("cuts", "recordings"):
+        return "lhotse"
+    if suffix == webdataset.SUFFIX:
+        return "tar"
+    if suffix == ".parquet":
+        return "arrow"
     if suffix in json_manifest.SUFFIXES:
         return "jsonl"
     if is_audio_name(source.name):
@@ -80,6 +91,21 @@ def guess_format(source: Path, chosen: ChosenKeys = USUAL_KEYS) -> SourceFormat:
     if suffix == ".tsv":
         return "manifest"
     raise _unknown(source, suffix)
+
+
+def _format_of_folder(source: Path) -> SourceFormat:
+    """By the files that only one form has."""
+    if is_kaldi(source):
+        return "kaldi"
+    if sphinx.find_lists(source):
+        return "sphinx"
+    if (source / "dataset_dict.json").is_file() or arrow_table.find_parts(source):
+        return "arrow"
+    if lhotse.find_manifests(source) is not None:
+        return "lhotse"
+    if webdataset.find_archives(source) and not any(is_audio_name(path.name) for path in source.iterdir()):
+        return "tar"
+    return "librispeech" if is_librispeech(source) else "folder"
 
 
 def list_items(source: Path, source_format: SourceFormat) -> list[SourceItem]:
@@ -106,8 +132,9 @@ def read_source(
     if not source.exists():
         raise DatasetError(f"{source}: there is no such file or folder to prepare")
     known = source_format or guess_format(source, chosen)
-    needs_folder = known in ("librispeech", "folder")
-    if needs_folder != source.is_dir() and not (known == "folder" and is_audio_name(source.name)):
+    needs_folder = known in ("librispeech", "folder", "kaldi", "sphinx")
+    either = known in ("tar", "arrow", "lhotse") or (known == "folder" and is_audio_name(source.name))
+    if needs_folder != source.is_dir() and not either:
         wanted, found = ("a folder", "a file") if needs_folder else ("a file", "a folder")
         raise DatasetError(f"{source}: --format {known} reads {wanted}, but this is {found}")
     notes = ListingNotes()
@@ -129,6 +156,9 @@ def _read(
 ) -> tuple[str, Iterator[SourceItem]]:
     if source_format == "librispeech":
         return "LibriSpeech tree", read_librispeech(source, notes)
+    if source_format in _READERS:
+        described, read = _READERS[source_format]
+        return described, read(source, notes, chosen)
     if source_format == "manifest":
         return "fairseq manifest", _manifest(source, notes)
     if source_format == "jsonl":
@@ -143,6 +173,55 @@ def _read(
     tables = find_tables(source, chosen) if guessed else []
     names = ", ".join(found.path.relative_to(source).as_posix() for found in tables)
     return f"folder of audio{f' with {names}' if names else ''}", read_folder(source, notes, tables)
+
+
+def _kaldi(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterator[SourceItem]:
+    if not is_kaldi(source):
+        raise DatasetError(f"{source}: has no wav.scp, so it is no data folder of Kaldi's")
+    return read_kaldi(source, notes)
+
+
+def _sphinx(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterator[SourceItem]:
+    if not sphinx.find_lists(source):
+        raise DatasetError(f"{source}: has no etc/*.fileids with a .transcription beside it, as CMU Sphinx keeps them")
+    return sphinx.read_sphinx(source, notes)
+
+
+def _lhotse(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterator[SourceItem]:
+    if source.is_dir():
+        found = lhotse.find_manifests(source)
+        if found is None:
+            raise DatasetError(
+                f"{source}: holds no recordings of lhotse's (*recordings*.jsonl.gz); give a file of cuts"
+            )
+        return lhotse.read_recordings(*found, notes)
+    kind = lhotse.kind_of(source)
+    if kind == "cuts":
+        return lhotse.read_cuts(source, notes)
+    if kind == "recordings":
+        return lhotse.read_recordings(source, lhotse.supervisions_beside(source), notes)
+    raise DatasetError(f"{source}: holds neither cuts nor recordings of lhotse's; supervisions are read with those")
+
+
+def _archives(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterator[SourceItem]:
+    if not webdataset.find_archives(source):
+        raise DatasetError(f"{source}: holds no .tar archive; unpack compressed ones: tar -xf")
+    return webdataset.read_archives(source, notes, chosen)
+
+
+def _arrow(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterator[SourceItem]:
+    if not arrow_table.find_parts(source):
+        raise DatasetError(f"{source}: holds no .parquet file and no dataset that `save_to_disk` wrote")
+    return arrow_table.read_parts(source, notes, chosen)
+
+
+_READERS: dict[str, tuple[str, Callable[[Path, ListingNotes, ChosenKeys], Iterator[SourceItem]]]] = {
+    "kaldi": ("Kaldi data folder", _kaldi),
+    "sphinx": ("CMU Sphinx training folder", _sphinx),
+    "lhotse": ("lhotse manifest", _lhotse),
+    "tar": ("tar archives of audio", _archives),
+    "arrow": ("Hugging Face dataset", _arrow),
+}
 
 
 def _unknown(source: Path, suffix: str) -> DatasetError:
@@ -161,7 +240,7 @@ def _unknown(source: Path, suffix: str) -> DatasetError:
             "do not begin with audio files: name the columns (--audio-key, --text-key), "
             f"or say --format {'|'.join(FORMATS)}"
         )
-    if suffix in (".parquet", ".arrow", ".h5", ".hdf5", ".tfrecord"):
+    if suffix in (".arrow", ".h5", ".hdf5", ".tfrecord"):
         return DatasetError(f"{start}write its audio to files, and their texts to a metadata.csv beside them")
     return DatasetError(
         f"{start}give a folder, an audio file ({', '.join(AUDIO_SUFFIXES[:4])}, ...), a .tsv, .csv or .jsonl, "

@@ -13,6 +13,7 @@ import numpy as np
 from w2v2_ray.data.audio import to_int16
 from w2v2_ray.data.audio_file import AudioFile, open_audio
 from w2v2_ray.data.codec import Samples
+from w2v2_ray.data.media_file import MediaFile
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.signal import Channel, Mono, SignalLimits, check_peak, decibels, mix_down, take
 
@@ -28,7 +29,7 @@ class SpeechFile:
         num_samples: Length at 16 kHz.
     """
 
-    def __init__(self, file: AudioFile) -> None:
+    def __init__(self, file: AudioFile | MediaFile) -> None:
         self._file = file
         self._rate_hz: int = file.rate_hz
         self._kept_from = 0

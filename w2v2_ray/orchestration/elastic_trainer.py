@@ -13,6 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
+from w2v2_ray.orchestration.ray_private.train import without_idle_actors
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
 from w2v2_ray.orchestration.settings import ray_variables
 from w2v2_ray.orchestration.supply import needs_of
@@ -83,6 +84,7 @@ class ElasticTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **controller_init_kwargs: Any) -> Any:
         kwargs = dict(controller_init_kwargs)
+        kwargs["callbacks"] = without_idle_actors(kwargs["callbacks"])
         kwargs["failure_policy"] = PatientFailurePolicy(
             self.run_config.failure_config, NewestState(self._place), self._max_without_progress
         )

@@ -52,7 +52,9 @@ def _measure(request: dict[str, Any]) -> dict[str, Any] | None:
     except NotFiniteError as error:
         return {"status": "not_finite", "reason": str(error)}
     except Exception as error:
-        if not ran_out_of_memory(error):
+        # Where an allocation of its own fails, Python may say no more than that something returned no value.
+        starved = request["measure"].get("memory_limit_bytes") is not None and isinstance(error, SystemError)
+        if not starved and not ran_out_of_memory(error):
             return _crash(error)
         meter.lift_limit()
         return {"status": "out_of_memory", "reason": first_line(error), "figures": {"held_bytes": meter.peak_bytes()}}

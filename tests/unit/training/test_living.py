@@ -84,11 +84,9 @@ def test_a_newcomer_is_given_the_state_and_takes_over(reference, tiny_job):
     assert not events_of(job, "resume")
 
 
-@pytest.mark.parametrize("zero_stage", [0, 1])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+# The other tests are of fp32 at stage 1; DeepSpeed has no bf16 at stage 0.
+@pytest.mark.parametrize(("precision", "zero_stage"), [("fp32", 0), ("bf16", 1)])
 def test_whatever_the_precision_and_stage(worlds, tiny_job, tmp_path, precision, zero_stage):
-    if precision == "bf16" and zero_stage == 0:
-        pytest.skip("DeepSpeed has no such thing")
     engine = {"engine.precision": precision, "engine.zero_stage": zero_stage}
     alone = tiny_job({**engine, "storage_path": str(tmp_path / "alone")}, updates=40)
     run(worlds[1], alone)

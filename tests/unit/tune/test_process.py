@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from w2v2_ray.data.dataset import Utterances
@@ -46,10 +48,12 @@ def test_a_trial_gives_speed_and_memory(run):
 
 
 def test_running_out_of_memory_is_an_outcome_with_a_reason(run):
-    outcome = run(memory_limit_bytes=30_000_000)
+    # One tensor of the first layer is larger than what is allowed, so that it is a tensor for which there is no room.
+    large = ["batch.max_tokens=3_200_000", "model.feature_encoder.conv_layers=" + json.dumps([[512, 10, 5]] * 3)]
+    outcome = run(large, memory_limit_bytes=400_000_000)
     assert outcome.status == "out_of_memory"
     assert outcome.reason
-    assert outcome.figures["held_bytes"] < 300_000_000
+    assert outcome.figures["held_bytes"] < 400_000_000
 
 
 def test_a_loss_that_is_no_number_is_an_outcome_with_a_reason(run):

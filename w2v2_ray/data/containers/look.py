@@ -10,6 +10,7 @@ from w2v2_ray.data.containers.chunks import chunk_promise
 from w2v2_ray.data.containers.ogg import ogg_promise
 from w2v2_ray.data.containers.promise import Promise
 from w2v2_ray.data.containers.streams import au_promise, flac_promise, mpeg_file_promise, sphere_promise
+from w2v2_ray.data.corpora.files import CONVERTIBLE_SUFFIXES
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.errors import AudioError
 from w2v2_ray.impostors import impostor_in
@@ -75,13 +76,26 @@ def _remembered(path: Path, num_bytes: int, modified_ns: int, is_mpeg: bool) -> 
             return error.message
 
 
+def may_be_media(path: Path) -> bool:
+    """Whether a file that libsndfile does not know is one that FFmpeg may read, by its first bytes or its name."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(_ZIP) or impostor_in(head):
+        return False
+    marked = any(head[offset:].startswith(mark) for offset, mark, _ in _FOREIGN)
+    return marked or path.suffix.lower() in CONVERTIBLE_SUFFIXES
+
+
 def what_it_is(path: Path) -> str:
     """Words for a file that is not known as audio, with the way out; empty when it is not known at all."""
     with path.open("rb") as file:
         head = file.read(64)
     for offset, mark, name in _FOREIGN:
         if head[offset:].startswith(mark):
-            return f"{name}: convert it with `ffmpeg -i {path.name} -ac 1 -ar 16000 {path.stem}.flac`"
+            return (
+                f"{name}: pip install 'w2v2-ray[media]' to read it, or convert it with "
+                f"`ffmpeg -i {path.name} -ac 1 -ar 16000 {path.stem}.flac`"
+            )
     if head.startswith(_ZIP):
         return "a ZIP archive; unpack it"
     return impostor_in(head) or ""

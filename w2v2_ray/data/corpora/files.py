@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
+from w2v2_ray.data.media_file import INSTALL, reads_media
 from w2v2_ray.data.schema import INGEST_STATE_NAME, MANIFEST_NAME
 from w2v2_ray.errors import DatasetError
 
@@ -79,15 +80,16 @@ class AudioFolder:
 
 
 def is_audio_name(name: str) -> bool:
-    """Whether a file is taken for audio by its name."""
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+    """Whether a file is taken for audio by its name; what FFmpeg reads is where it is installed."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in AUDIO_SUFFIXES or (suffix in CONVERTIBLE_SUFFIXES and reads_media())
 
 
 def conversion_hint(path: Path) -> str:
     """What to do about a file that cannot be decoded, where its suffix tells; empty otherwise."""
     if path.suffix.lower() not in CONVERTIBLE_SUFFIXES:
         return ""
-    return f'; convert it: ffmpeg -i "{path.name}" -ac 1 -ar 16000 "{path.stem}.flac"'
+    return f'; {INSTALL} to read it, or convert it: ffmpeg -i "{path.name}" -ac 1 -ar 16000 "{path.stem}.flac"'
 
 
 def walk_audio(root: Path, notes: ListingNotes) -> Iterator[AudioFolder]:

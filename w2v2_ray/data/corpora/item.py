@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from w2v2_ray.data.members import Member
+
 LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")
 _NOT_SPEAKERS = frozenset(
     {"audio", "audios", "clips", "data", "flac", "mp3", "ogg", "recordings", "segments", "wav", "wavs"}
@@ -27,6 +29,7 @@ class SourceItem:
         duration_s: Length, where the manifest says so.
         frames: Length in samples at the file's rate, where the manifest says so.
         problem: Why the item cannot be used, found while listing; a `reason: detail` as of `AudioError`.
+        member: Where its audio lies within the file; None where it is the file.
     """
 
     id: str
@@ -38,6 +41,7 @@ class SourceItem:
     duration_s: float | None = None
     frames: int | None = None
     problem: str | None = None
+    member: Member | None = None
 
 
 def item_of(path: Path, relative: Path) -> SourceItem:

@@ -20,6 +20,7 @@ class Passed(StrEnum):
     NOT_FILES = "broken links and special files"
     DATASETS = "datasets"
     WITHOUT_AUDIO = "text files without audio beside them"
+    WITHOUT_SUPERVISION = "recordings of which nothing is said"
     OTHER_TEXTS = "second transcripts of a file"
     TIMED_TEXTS = "labels with times"
     EMPTY_TEXTS = "empty transcripts"
@@ -31,7 +32,7 @@ class Passed(StrEnum):
 
 
 _ADVICE = {
-    Passed.CONVERTIBLE: "libsndfile cannot decode them; convert them: "
+    Passed.CONVERTIBLE: "libsndfile cannot decode them; pip install 'w2v2-ray[media]' to read them, or convert them: "
     'for f in *{0}; do ffmpeg -i "$f" -ac 1 -ar 16000 "${{f%.*}}.flac"; done',
     Passed.UNREADABLE: "permission is missing: chmod -R u+rX",
     Passed.WITHOUT_AUDIO: "a transcript stands beside its audio under the same name (a.wav, a.txt), or in a table",

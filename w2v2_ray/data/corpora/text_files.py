@@ -43,11 +43,14 @@ class TranscriptsBeside:
                 notes.passed_over(Passed.OTHER_TEXTS, suffix, shown)
                 continue
             text, problem = _read(self._folder / name)
+            source = suffix
             if text is not None and _is_timed(text):
-                notes.passed_over(Passed.TIMED_TEXTS, suffix, shown)
-                continue
+                text, source = _sentence(text) if suffix.lower() == ".txt" else None, f"{suffix} with times"
+                if text is None:
+                    notes.passed_over(Passed.TIMED_TEXTS, suffix, shown)
+                    continue
             chosen = _with_text(item, text, problem)
-            notes.read(f"transcripts from {suffix}")
+            notes.read(f"transcripts from {source}")
             if chosen.transcript == "":
                 notes.passed_over(Passed.EMPTY_TEXTS, suffix, shown)
         return chosen or item
@@ -111,6 +114,12 @@ def _is_timed(text: str) -> bool:
     times = [(float(line[1]), float(line[2])) for line in lines if line is not None]
     ordered = all(start < end for start, end in times) and times == sorted(times)
     return ordered and times[0][0] == 0 and (len(times) > 1 or times[0][1] >= _LEAST_SAMPLES)
+
+
+def _sentence(text: str) -> str | None:
+    """The words of TIMIT's only line, `0 46797 She had your dark suit ...`; None where there are several."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return " ".join(lines[0].split()[2:]) if len(lines) == 1 else None
 
 
 def _suffix(name: str, audio: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -52,12 +53,20 @@ __all__ = [
     "WorkerGroupCallback",
     "WorkerGroupStartupTimeoutError",
     "is_preempted",
+    "without_idle_actors",
 ]
 
 
 _NO_LOGGING = {ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0"}
 """Each controller would set up the logging of the process anew, and two of them wait for each other's locks."""
-_OUTLIVE_THEIR_RUN = (DatasetsCallback, PlacementGroupCleanerCallback)
+_IDLE = (DatasetsCallback, PlacementGroupCleanerCallback)
+"""Each starts an actor, two seconds of a processor: one for Ray Data, which we do not use, and one that removes what a
+controller that was killed had reserved, which Ray's core does when its job ends."""
+
+
+def without_idle_actors(callbacks: Sequence[Any]) -> list[Any]:
+    """A controller's callbacks without those whose actors do nothing for us."""
+    return [callback for callback in callbacks if not isinstance(callback, _IDLE)]
 
 
 def is_preempted() -> bool:
@@ -114,9 +123,7 @@ class _Controllers:
 class ControllerHost:
     """Runs the controllers of many Ray Train runs of one worker each, on the driver's node.
 
-    Ray Train itself gives every run a controller process, which for runs of one worker doubles what a start costs, and
-    two actors more that outlive the run where the process does: one for Ray Data, which we do not use, and one that
-    removes what a controller that was killed had reserved, which Ray's core does when this process ends.
+    Ray Train itself gives every run a controller process, which for runs of one worker doubles what a start costs.
 
     Args:
         runs: At most at once.
@@ -140,7 +147,7 @@ class ControllerHost:
         Returns:
             The run's result.
         """
-        callbacks = [c for c in settings["callbacks"] if not isinstance(c, _OUTLIVE_THEIR_RUN)]
+        callbacks = without_idle_actors(settings["callbacks"])
         result = ray.get(self._host.run.remote({**settings, "callbacks": callbacks}))
         if isinstance(result, BaseException):
             raise result

@@ -55,8 +55,15 @@ def test_a_second_transcript_and_labels_with_times_are_counted(tmp_path):
 def test_sample_numbers_of_timit_do_not_become_words(tmp_path):
     make(tmp_path, "a.wav", "b.wav", **{"a.txt": "0 46797 She had your dark suit.", "b.txt": "0 1 2 3"})
     listing = read_source(tmp_path)
-    assert transcripts(listing) == {"a": None, "b": "0 1 2 3"}
-    assert listing.notes.passed[Passed.TIMED_TEXTS] == {".txt": 1}
+    assert transcripts(listing) == {"a": "She had your dark suit.", "b": "0 1 2 3"}
+    assert listing.notes.read_from == {"transcripts from .txt with times": 1, "transcripts from .txt": 1}
+
+
+def test_labels_line_by_line_do_not_become_words(tmp_path):
+    make(tmp_path, "a.wav", "b.wav", **{"a.txt": "0 1500 sil\n1500 3000 she", "b.lab": "0 5000000 sil"})
+    listing = read_source(tmp_path)
+    assert transcripts(listing) == {"a": None, "b": None}
+    assert listing.notes.passed[Passed.TIMED_TEXTS] == {".txt": 1, ".lab": 1}
 
 
 def test_empty_transcripts_are_counted(tmp_path):
@@ -112,7 +119,7 @@ def test_one_audio_file_is_a_source(tmp_path):
         ("corpus.zip", r"an archive: unpack it \(unzip corpus\.zip\)"),
         ("corpus.tar.gz", r"an archive: unpack it \(tar -xf corpus\.tar\.gz\)"),
         ("talk.m4a", r"ffmpeg -i \"talk\.m4a\""),
-        ("train.parquet", "write its audio to files"),
+        ("train.arrow", "write its audio to files"),
         ("words.csv", "--audio-key"),
         ("notes.doc", "give a folder, an audio file"),
     ],
