@@ -53,9 +53,8 @@ def encode(path, samples: np.ndarray, codec: str, *, video: bool = False) -> Non
             stream.bit_rate = 64_000
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, fractions.Fraction(1, RATE_HZ)
-        resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=rate_hz, frame_size={"libopus": 960, "alac": 4096, "ac3": 1536}.get(codec, 1024)
-        )  # fmt: skip
+        frame_samples = {"libopus": 960, "alac": 4096, "ac3": 1536}.get(codec, 1024)
+        resampler = av.AudioResampler(stream.format, "mono", rate_hz, frame_samples)
         if video:
             for number in range(5):
                 shown = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * number, np.uint8), format="rgb24")
