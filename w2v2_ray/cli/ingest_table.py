@@ -22,6 +22,8 @@ def listing_lines(
         f"{source}: read as {listing.description}; {len(listing.items):,} utterances listed, "
         f"{texts:,} with a transcript"
     )
+    if listing.segmented is not None:
+        yield f"segmented: {listing.segmented}"
     if not texts:
         yield "note: without transcripts it serves pre-training only; `w2v2-ray prepare --help` says where they belong"
     if listing.renamed:

@@ -31,6 +31,13 @@ class CodecChoice(StrEnum):
     FLAC = "flac"
 
 
+class SegmentChoice(StrEnum):
+    """What tells speech from the rest, as `data.segmentation.detectors.DetectorName`."""
+
+    SILERO = "silero"
+    ENERGY = "energy"
+
+
 class HoldOutChoice(StrEnum):
     """What a held-out part is made of."""
 
@@ -88,6 +95,18 @@ def prepare(
         HoldOutChoice,
         typer.Option(help="What is wholly in one part: speakers (where there are several) or files."),
     ] = HoldOutChoice.SPEAKER,
+    segment: Annotated[
+        SegmentChoice | None,
+        typer.Option(
+            help="Cut recordings that are longer than --segment-max-s at their pauses. silero: a network that knows "
+            "speech (pip install 'w2v2-ray[segment]'). energy: whatever is louder than the noise."
+        ),
+    ] = None,
+    segment_min_s: Annotated[float, typer.Option(min=0.1, help="Shorter pieces are left out, seconds.")] = 2.0,
+    segment_max_s: Annotated[float, typer.Option(min=1.0, help="Length of the longest piece, seconds.")] = 30.0,
+    segment_pause_s: Annotated[
+        float, typer.Option(min=0.05, help="A pause of this many seconds ends a piece, however short.")
+    ] = 1.0,
     text_key: Annotated[
         str | None, typer.Option(help="Key or column of the transcript; the usual names are known.")
     ] = None,
@@ -109,6 +128,8 @@ def prepare(
     from w2v2_ray.data.corpora.keys import ChosenKeys
     from w2v2_ray.data.hold_out import Division
     from w2v2_ray.data.ingest_plan import IngestSettings
+    from w2v2_ray.data.segmentation.pieces import PieceSettings
+    from w2v2_ray.data.segmentation.recordings import SegmentSettings
     from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.data.sources import SourceListing
     from w2v2_ray.errors import UserError
@@ -125,6 +146,19 @@ def prepare(
         target_shard_bytes=round(shard_mb * 2**20),
         signal=SignalLimits(max_peak, max_clipped, min_level_dbfs),
     )
+
+    cutting = None
+    if segment is not None:
+        if segment_min_s >= segment_max_s:
+            raise UserError(
+                f"--segment-min-s {segment_min_s:g} is not below --segment-max-s {segment_max_s:g}; "
+                "nothing could be kept"
+            )
+        if segment_max_s > max_s:
+            raise UserError(
+                f"--segment-max-s {segment_max_s:g} is above --max-s {max_s:g}, so that longer pieces would be rejected"
+            )
+        cutting = SegmentSettings(segment.value, PieceSettings(segment_min_s, segment_max_s, segment_pause_s))
 
     def announce(listing: SourceListing, division: Division | None) -> None:
         for line in listing_lines(str(source), listing, division, hold_out):
@@ -145,6 +179,7 @@ def prepare(
             else HoldOut(hold_out, held_out_to, hold_out_seed, hold_out_by is HoldOutChoice.SPEAKER),
             announce=announce,
             notify=partial(typer.echo, err=True),
+            segment=cutting,
         )
     for line in table_lines(out, summary, held_out_to):
         print(line)

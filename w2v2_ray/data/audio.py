@@ -108,8 +108,8 @@ def judge_speech(
         if limits is not None and wanted / rate_hz > limits.max_s:
             raise reject(
                 RejectReason.TOO_LONG,
-                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s: raise --max-s, or cut the "
-                "recording at its pauses into files or into parts of a manifest (`offset`, `duration`)",
+                f"{wanted / rate_hz:.1f} s, the limit is {limits.max_s:g} s: raise --max-s, or let "
+                "`prepare` cut it at its pauses: --segment silero (or energy)",
             )
         frames = file.read(start, wanted)
         if not len(frames):

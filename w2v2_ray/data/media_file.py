@@ -68,8 +68,8 @@ class MediaFile:
             self.close()
             raise reject(RejectReason.WRONG_HEADER, "FFmpeg finds no rate or no channels in its stream of audio")
         promised_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-        if promised_s is None and self._container.duration:
-            promised_s = self._container.duration / _CONTAINER_TICKS_PER_S
+        if promised_s is None and stream.container.duration:
+            promised_s = stream.container.duration / _CONTAINER_TICKS_PER_S
         self.frames = sum(len(block) for block in self._blocks())
         self.close()
         if not self.frames:

@@ -28,6 +28,7 @@ from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
 from w2v2_ray.data.corpora.librispeech import is_librispeech, read_librispeech
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.text_lines import numbered_lines as _lines
+from w2v2_ray.data.segmentation.recordings import SegmentReport
 from w2v2_ray.errors import DatasetError
 
 SourceFormat = Literal[
@@ -55,6 +56,7 @@ class SourceListing:
         notes: What was read from where, and what was passed over.
         renamed: Utterances whose id had occurred before.
         contradictions: Parts of audio that are listed with different texts, each in words.
+        segmented: How recordings were cut, where they were: `items` are the pieces then.
     """
 
     items: list[SourceItem]
@@ -63,6 +65,7 @@ class SourceListing:
     notes: ListingNotes
     renamed: int = 0
     contradictions: tuple[str, ...] = ()
+    segmented: SegmentReport | None = None
 
 
 def guess_format(source: Path, chosen: ChosenKeys = USUAL_KEYS) -> SourceFormat:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +25,18 @@ from w2v2_ray.data.ingest import (
 )
 from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, ingest_key, plan_shards
 from w2v2_ray.data.integrity import check_sizes
-from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
+from w2v2_ray.data.schema import MANIFEST_NAME, SAMPLE_RATE, DatasetManifest
+from w2v2_ray.data.segmentation.recordings import (
+    Recording,
+    SegmentSettings,
+    pieces_of,
+    segment_recordings,
+    shared_out,
+)
 from w2v2_ray.data.sources import SourceFormat, SourceListing, read_source
 from w2v2_ray.errors import DatasetError, RunFailedError, UserError
 from w2v2_ray.orchestration.cluster import ray_cluster
+from w2v2_ray.orchestration.share import run_on_workers
 from w2v2_ray.orchestration.waiting import tell_of_waiting
 from w2v2_ray.places.storage import Location, locate
 
@@ -125,6 +133,7 @@ def prepare_dataset(
     hold_out: HoldOut | None = None,
     announce: Callable[[SourceListing, Division | None], None] | None = None,
     notify: Callable[[str], None] = lambda message: None,
+    segment: SegmentSettings | None = None,
 ) -> IngestSummary:
     """Turn a source of audio into a dataset, or two; the bytes do not depend on `jobs`.
 
@@ -143,8 +152,10 @@ def prepare_dataset(
         hold_out: The part to hold out.
         announce: Told what was listed, before anything is decoded.
         notify: Told what is waited for, when no node of a cluster has room for a task.
+        segment: Cut recordings that are longer than its longest piece at their pauses; None leaves all whole.
 
     Raises:
+        MissingExtraError: The detector of speech needs an extra that is not installed.
         DatasetError: The source is malformed or empty, `out` holds something else, or too many files were rejected.
         StorageError: A place cannot be read or written.
         RunFailedError: A Ray worker died again and again.
@@ -152,6 +163,8 @@ def prepare_dataset(
     started_s = time.monotonic()
     settings = settings or IngestSettings()
     listing = read_source(Path(source).expanduser(), source_format, keys)
+    if segment is not None:
+        listing = _segmented(listing, segment, locate(out), jobs, progress, notify)
     division = _divide(listing, out, hold_out)
     if announce is not None:
         announce(listing, division)
@@ -181,6 +194,34 @@ def prepare_dataset(
     if len(summaries) == 1:
         return summaries[0]
     return replace(summaries[0], held_out=summaries[1], division=division)
+
+
+def _segmented(
+    listing: SourceListing,
+    settings: SegmentSettings,
+    out: Location,
+    jobs: int,
+    progress: IngestProgress | None,
+    notify: Callable[[str], None],
+) -> SourceListing:
+    """The listing with pieces in place of long recordings."""
+    is_finished = MANIFEST_NAME in out.names()
+    with nullcontext() if is_finished else ingest_folder(out):
+        tasks = shared_out(listing.items, settings, None if is_finished else out, jobs)
+        report = _Counter(progress, len(listing.items))
+        report(0)
+        if min(jobs, len(tasks)) == 1:
+            found = [segment_recordings(task, report) for task in tasks]
+        else:
+            sizes = [len(task.items) for task in tasks]
+            found = run_on_workers(
+                segment_recordings, tasks, at_once=jobs, on_done=lambda part: report(sizes[part]), notify=notify
+            )
+    recordings: list[Recording] = [recording for part in found for recording in part]
+    items, cut = pieces_of(recordings, settings.detector)
+    if not items:
+        raise DatasetError(f"nothing is left: {cut}; try --segment energy, or a smaller --segment-min-s")
+    return replace(listing, items=items, segmented=cut)
 
 
 def _divide(listing: SourceListing, out: str | Path | Location, hold_out: HoldOut | None) -> Division | None:
@@ -230,6 +271,8 @@ def _record(listing: SourceListing, part: _Part, division: Division | None, hold
         "different_texts": len(listing.contradictions),
         **listing.notes.as_dict(),
     }
+    if listing.segmented is not None:
+        record["segmented"] = listing.segmented.as_dict()
     if division is not None and hold_out is not None:
         record |= {
             "part": part.name,

@@ -19,6 +19,7 @@ def run_on_workers(
     *,
     address: str | None = None,
     use_gpus: bool = False,
+    at_once: int | None = None,
     on_done: Callable[[int], None] = lambda part: None,
     notify: Callable[[str], None] = lambda message: None,
 ) -> list[R]:
@@ -28,6 +29,7 @@ def run_on_workers(
         function: What to do; on a cluster, paths in it must be the same on all nodes.
         parts: Its argument on each worker.
         address: Ray cluster; None joins the one the environment names or starts one on this machine.
+        at_once: Workers of a Ray that is started here; None: one for each part.
         use_gpus: Share the cluster's GPUs, where it has some, between the workers.
         on_done: Told the number of each part that is done.
         notify: Told what is waited for, when no node has room for a worker.
@@ -44,7 +46,7 @@ def run_on_workers(
     def call(part: A) -> R:  # Ray takes functions only, no other callables
         return function(part)
 
-    with ray_cluster(address, num_cpus=len(parts)):
+    with ray_cluster(address, num_cpus=at_once or len(parts)):
         gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / len(parts)) if use_gpus else 0.0
         remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(call)
         numbers = {remote.remote(part): number for number, part in enumerate(parts)}

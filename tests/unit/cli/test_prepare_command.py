@@ -111,8 +111,7 @@ def test_a_recording_of_hours_is_rejected_with_what_to_do(tmp_path):
     run(tmp_path / "source", "--out", tmp_path / "out", "--max-s", "2", "--max-rejects", "0.5")
     reject = json.loads((tmp_path / "out" / "rejects.jsonl").read_text())
     assert reject["detail"] == (
-        "3.0 s, the limit is 2 s: raise --max-s, or cut the recording at its pauses into files or into parts of a "
-        "manifest (`offset`, `duration`)"
+        "3.0 s, the limit is 2 s: raise --max-s, or let `prepare` cut it at its pauses: --segment silero (or energy)"
     )
 
 

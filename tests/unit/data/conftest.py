@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data import media_file
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.ingest_plan import IngestSettings
 from w2v2_ray.orchestration.ingest import prepare_dataset
@@ -21,16 +20,6 @@ MakeDataset = Callable[..., SpeechDataset]
 def noise(num_samples: int, seed: int = 0, channels: int = 1) -> np.ndarray:
     samples = np.random.default_rng(seed).normal(0, 3000, (num_samples, channels)).astype(np.int16)
     return samples[:, 0] if channels == 1 else samples
-
-
-@pytest.fixture(autouse=True)
-def without_media(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As most have it: without the extra [media]; tests that are about it have it."""
-    if "media" not in request.module.__name__:
-        media_file.reads_media.cache_clear()
-        monkeypatch.setattr(media_file, "find_spec", lambda name: None)
-    yield
-    media_file.reads_media.cache_clear()
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Cutting long recordings at their pauses."""
