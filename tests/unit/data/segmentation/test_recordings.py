@@ -154,14 +154,14 @@ def test_blocks_of_the_network_agree_with_frame_by_frame(tmp_path, monkeypatch, 
     )
     samples = np.concatenate([recordings_samples(path) for path in files])
     soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE)
-    monkeypatch.setattr("w2v2_ray.data.segmentation.detectors._BLOCK_FRAMES", 200)
+    monkeypatch.setattr("w2v2_ray.data.segmentation.detectors._BLOCK_FRAMES", 400)
     with open_speech(tmp_path / "a.wav") as file:
         ours = np.concatenate([*make_detector("silero").scores(file)])
     model = silero_vad.load_silero_vad()
     padded = torch.from_numpy(np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)).astype(np.float32) / 32_768)
     with torch.inference_mode():
         theirs = torch.cat([model(frame[None], SAMPLE_RATE)[:, 0] for frame in padded.split(FRAME_SAMPLES)]).numpy()
-    assert ((ours >= 0.5) == (theirs >= 0.5)).mean() > 0.99
+    assert ((ours >= 0.5) == (theirs >= 0.5)).mean() > 0.98
 
 
 def recordings_samples(path: Path) -> np.ndarray:
