@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from w2v2_ray.api.datasets import open_dataset as open_dataset
     from w2v2_ray.api.datasets import prepare as prepare
+    from w2v2_ray.api.datasets import unpack as unpack
     from w2v2_ray.api.extraction import FitUnits as FitUnits
     from w2v2_ray.api.extraction import extract as extract
     from w2v2_ray.api.jobs import load_job as load_job
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from w2v2_ray.api.models import load as load
     from w2v2_ray.data.dataset import SpeechDataset as SpeechDataset
     from w2v2_ray.data.listening.pieces import Cutting as Cutting
+    from w2v2_ray.data.segmentation.pieces import PieceSettings as PieceSettings
+    from w2v2_ray.data.segmentation.recordings import SegmentSettings as SegmentSettings
     from w2v2_ray.errors import RunFailedError as RunFailedError
     from w2v2_ray.errors import UserError as UserError
     from w2v2_ray.errors import W2v2RayError as W2v2RayError
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "open_dataset": "api.datasets",
     "prepare": "api.datasets",
+    "unpack": "api.datasets",
     "extract": "api.extraction",
     "FitUnits": "api.extraction",
     "load_job": "api.jobs",
@@ -48,6 +52,8 @@ _HOMES = {
     "load": "api.models",
     "SpeechDataset": "data.dataset",
     "Cutting": "data.listening.pieces",
+    "PieceSettings": "data.segmentation.pieces",
+    "SegmentSettings": "data.segmentation.recordings",
     "open_extraction": "extraction.reading",
     "ExtractSettings": "extraction.settings",
     "Decoding": "recognition.decoding",

@@ -31,6 +31,7 @@ from w2v2_ray.cli import (
     train,
     transcribe,
     tune,
+    unpack,
     validate,
 )
 from w2v2_ray.cli.output import print_error
@@ -84,6 +85,7 @@ def _root(
 
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect_command)
+app.command("unpack")(unpack.unpack)
 app.command("synth")(synth.synth)
 app.command("validate")(validate.validate)
 app.command("jobs")(jobs.jobs)
