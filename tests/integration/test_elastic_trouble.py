@@ -114,6 +114,7 @@ def test_memory_that_runs_out_in_one_worker_is_told_and_changes_nothing(
     assert_every_update_and_utterance_once(run, 36)
 
 
+@pytest.mark.long
 def test_a_run_trains_on_while_its_storage_is_away_and_saves_when_it_is_back(make_tiny_job, tmp_path: Path):
     """The run's folder is away for some seconds, while states are due and while Ray is reported to at update 60."""
     updates = 160

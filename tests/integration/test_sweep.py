@@ -89,6 +89,7 @@ quality: {{budget_updates: 12, report_updates: 4, asha: {{grace_updates: 4}}}}
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_quality_sweep_compares_losses_and_names_the_lowest(tmp_path, tiny_dataset):
     path, log_path = tmp_path / "sweep.yaml", tmp_path / "log"
     path.write_text(QUALITY.format(storage=tmp_path / "sweeps", data=tiny_dataset))

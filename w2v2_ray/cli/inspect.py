@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from w2v2_ray.data.report import DatasetReport
 
 _BAR_WIDTH = 40
+_SYMBOLS = 60
 
 
 def inspect_command(
@@ -78,6 +79,7 @@ def print_dataset(report: DatasetReport) -> None:
             f"90 % within {report.p5_s:.2f} to {report.p95_s:.2f} s",
         ),
         *_levels(report),
+        *_contents(report),
         ("rejected", f"{report.rejected:,} at ingest"),
         ("kept but odd", ", ".join(f"{note} {count:,}" for note, count in report.odd.items()) or "none noted"),
         ("codec", f"{report.codec}, {report.sample_rate} Hz mono"),
@@ -112,6 +114,35 @@ def _levels(report: DatasetReport) -> list[tuple[str, str]]:
             "are silent",
         ),
     ]
+
+
+def _contents(report: DatasetReport) -> list[tuple[str, str]]:
+    """Lines about what is said, and what is there twice."""
+    from rich.markup import escape
+
+    found = report.contents
+    if found is None:
+        return []
+    lines = [("audio alone", found.audio_fingerprint)]
+    if found.copies:
+        lines.append(
+            ("copies", f"{found.copies:,} have the samples of another: {escape(', '.join(found.copy_examples))}")
+        )
+    if found.characters_per_s is not None:
+        rate = found.characters_per_s
+        shown = " ".join("space" if symbol == " " else escape(symbol) for symbol in list(found.symbols)[:_SYMBOLS])
+        more = f" and {len(found.symbols) - _SYMBOLS} more" if len(found.symbols) > _SYMBOLS else ""
+        lines.append(("symbols", f"{len(found.symbols)}: {shown}{more}"))
+        lines.append(("spoken", f"{rate.p5:.1f} to {rate.p95:.1f} characters/s in 90 %, median {rate.median:.1f}"))
+    if found.too_fast or found.too_slow:
+        lines.append(
+            (
+                "suspicious",
+                f"{found.too_fast:,} texts too long for their audio, {found.too_slow:,} too short: "
+                f"{escape(', '.join(found.misfit_examples))}",
+            )
+        )
+    return lines
 
 
 def _histogram(report: DatasetReport) -> Table:

@@ -28,7 +28,7 @@ def unpack(
     """Write a dataset's audio as FLAC files, with lists for NeMo, Hugging Face, lhotse and Kaldi beside them."""
     from w2v2_ray.api.datasets import open_dataset, unpack
     from w2v2_ray.cli.progress import progress_bar
-    from w2v2_ray.data.unpacking import FORMS
+    from w2v2_ray.data.unpacking import FORMS, ListForm
 
     opened = open_dataset(dataset)
     done = 0
@@ -39,6 +39,6 @@ def unpack(
             done += count
             progress(done, len(opened))
 
-        forms = [choice.value for choice in form] if form else FORMS
+        forms: tuple[ListForm, ...] = tuple(choice.value for choice in form) if form else FORMS
         count = unpack(opened, out, forms, more)
     print(f"{out}: {count:,} utterances of {opened.hours:.3f} h, with lists for {', '.join(forms)}")

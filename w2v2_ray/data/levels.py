@@ -57,8 +57,8 @@ def measure_levels(dataset: SpeechDataset) -> LevelReport:
     level, peak, clipped, silent = figures.T
     samples = dataset.num_samples.astype(np.float64)
     return LevelReport(
-        level_dbfs=_percentiles(level),
-        peak_dbfs=_percentiles(peak),
+        level_dbfs=percentiles(level),
+        peak_dbfs=percentiles(peak),
         clipped_fraction=float((clipped * samples).sum() / samples.sum()),
         clipped_utterances=int((clipped > 0).sum()),
         silence_fraction=float((silent * samples).sum() / samples.sum()),
@@ -86,6 +86,7 @@ def _silence(samples: Samples, mean: float) -> float:
     return float((power < 10 ** (SILENCE_DBFS / 10)).mean())
 
 
-def _percentiles(values: npt.NDArray[np.float64]) -> Percentiles:
+def percentiles(values: npt.NDArray[np.float64]) -> Percentiles:
+    """Of one figure over the utterances. Shape: [utterances]."""
     low, median, high = (float(value) for value in np.percentile(values, _PERCENTILES))
     return Percentiles(float(values.min()), low, median, high, float(values.max()))

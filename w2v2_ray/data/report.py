@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from w2v2_ray.data.contents import ContentReport, measure_contents
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.levels import LevelReport, measure_levels
 from w2v2_ray.data.schema import SAMPLE_RATE
@@ -55,15 +56,16 @@ class DatasetReport:
     lengths: tuple[LengthBin, ...]
     odd: dict[str, int]
     levels: LevelReport | None
+    contents: ContentReport | None
 
 
 def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: bool = False) -> DatasetReport:
-    """Gather the figures of an opened dataset; reads its index, and its shards for the levels only.
+    """Gather the figures of an opened dataset; reads its index, and its shards for levels and contents only.
 
     Args:
         dataset: The dataset.
         checksums_verified: Whether it was opened with `verify="checksums"`.
-        levels: Whether to read all audio for its levels.
+        levels: Whether to read all audio for its levels and contents.
     """
     totals = dataset.manifest.totals
     lengths_s = dataset.num_samples / SAMPLE_RATE
@@ -89,6 +91,7 @@ def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: 
         lengths=_histogram(lengths_s),
         odd=totals.odd,
         levels=measure_levels(dataset) if levels else None,
+        contents=measure_contents(dataset) if levels else None,
     )
 
 

@@ -21,6 +21,7 @@ from w2v2_ray.team.wire import HELLO_S, LINE_BYTES, Message, decode, encode, is_
 T = TypeVar("T")
 
 PING_S = 0.25
+_FAREWELL_S = 1.0
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Coordinator:
         self._host = host
         self._tell = tell
         self._lines: dict[str, _Line] = {}
+        self._writers: set[asyncio.StreamWriter] = set()
         self._values: dict[str, str] = {}
         self.roster = Roster(first, least, most, self._send, tell)
         self._loop = asyncio.new_event_loop()
@@ -116,18 +118,21 @@ class Coordinator:
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         pings = asyncio.ensure_future(self._ping())
-        async with server:
-            await self._stop.wait()
+        await self._stop.wait()
+        server.close()  # from Python 3.12 on, to leave its context would wait for all connections to end
         pings.cancel()
-        for line in self._lines.values():
-            line.writer.transport.abort()  # whoever reads from it finds its end
-        await asyncio.wait(
-            [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], timeout=HELLO_S
-        )
+        # More than once: somebody may come meanwhile, or not have said yet who it is.
+        while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
+            for writer in list(self._writers):
+                writer.transport.abort()  # whoever reads from it finds its end
+            _, left = await asyncio.wait(tasks, timeout=_FAREWELL_S)
+            for task in left:
+                task.cancel()
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = None
         why = "closed its connection"
+        self._writers.add(writer)
         try:
             hello = decode(await asyncio.wait_for(reader.readline(), HELLO_S))
             if not is_hello(hello, self._secret) or hello["name"] in self._lines:
@@ -145,6 +150,7 @@ class Coordinator:
         finally:
             if name is not None:
                 self._drop(name, why)
+            self._writers.discard(writer)
             writer.close()
 
     def _welcome(self, name: str, about: dict[str, Any]) -> None:

@@ -133,7 +133,9 @@ class Member:
         self._socket.close()
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
+        # An answer to a ping may find the line closed: whoever waits for something is told of that, not this thread.
+        lost = (OSError, ValueError, Expelled, TeamOver)
+        with contextlib.suppress(*lost), self._socket.makefile("rb") as lines:
             for line in lines:
                 self._take(decode(line))
         self._lose()

@@ -75,6 +75,7 @@ def test_a_state_is_saved_in_three_ways_and_is_as_large_in_each(here, tmp_path):
     assert theirs["state_bytes"] == pytest.approx(copied["state_bytes"], rel=0.02)
 
 
+@pytest.mark.long
 def test_shards_and_files_are_delivered_and_an_epoch_is_the_same_audio(source, tmp_path):
     # Not `here`: a DataLoader forks, and what is forked off a process in which Arrow and torch have threads may crash.
     result = run("loader", "--quick", "--source", source, "--out", tmp_path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
 
 import pytest
 from worlds import SECRET, Worker, World, expected
 
 from w2v2_ray.team import wire
+from w2v2_ray.team.coordinator import Coordinator
 from w2v2_ray.team.member import Member, patient_member
 from w2v2_ray.team.wire import Expelled, TeamOver
 
@@ -107,3 +109,17 @@ def test_values_of_an_epoch_that_is_over_are_forgotten():
         assert {key.split("/")[0] for key in world.coordinator._values} == {
             str(world.coordinator.ask(lambda roster: roster.epoch))
         }
+
+
+def test_closing_leaves_nobody_behind():
+    """Neither who has not said its name, nor a task that its loop would lose."""
+    before = threading.active_count()
+    coordinator = Coordinator(SECRET, first=1, least=1, most=1, silence_s=60.0, begin_s=60.0)
+    place = coordinator.start()
+    silent = [socket.create_connection(place) for _ in range(5)]
+    coordinator.ask(lambda roster: None)
+    coordinator.close()
+    assert threading.active_count() == before
+    for line in silent:
+        with line, contextlib.suppress(ConnectionResetError):
+            assert line.recv(1) == b""

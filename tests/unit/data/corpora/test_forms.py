@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from forms import FORMS, Said, said, wav_bytes, write_wavs
 
+from w2v2_ray.data.contents import measure_contents
 from w2v2_ray.data.corpora.kaldi import decoded_file
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.sources import guess_format, read_source
@@ -36,6 +37,17 @@ def test_every_form_gives_the_same_utterances(tmp_path, form):
         entry = found[row.id]
         assert (entry.transcript, entry.speaker) == (row.text, row.speaker)
         assert (np.asarray(entry.samples) == row.samples).all()
+
+
+def test_the_audio_of_all_forms_has_one_fingerprint(tmp_path):
+    found = set()
+    for number, form in enumerate(FORMS):
+        prepare_dataset(make(form, tmp_path / f"source-{number}"), tmp_path / f"dataset-{number}")
+        found.add(measure_contents(SpeechDataset.open(tmp_path / f"dataset-{number}")).audio_fingerprint)
+    assert len(found) == 1
+    fewer = make("nemo", tmp_path / "fewer", ROWS[:5])
+    prepare_dataset(fewer, tmp_path / "dataset-fewer")
+    assert measure_contents(SpeechDataset.open(tmp_path / "dataset-fewer")).audio_fingerprint not in found
 
 
 @pytest.mark.parametrize("form", FORMS)
