@@ -87,6 +87,7 @@ def out_of_memory() -> Callable[[dict[str, Any]], None]:
     return train_worker  # a function within one: workers cannot import this file
 
 
+@pytest.mark.long
 def test_memory_that_runs_out_in_one_worker_is_told_and_changes_nothing(
     make_tiny_job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

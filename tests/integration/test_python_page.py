@@ -36,6 +36,7 @@ def one_cluster():
     ray.shutdown()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_cluster")
 def test_what_the_page_shows_can_be_done(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
