@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.levels import Percentiles, percentiles
 from w2v2_ray.data.schema import SAMPLE_RATE
@@ -43,25 +45,36 @@ class ContentReport:
     misfit_examples: tuple[str, ...]
 
 
+def digest_of(samples: Samples) -> bytes:
+    """What tells one utterance's samples from another's."""
+    return hashlib.sha256(samples.tobytes()).digest()
+
+
 def measure_contents(dataset: SpeechDataset) -> ContentReport:
     """Read all audio and all texts of a dataset, one utterance after the other."""
-    digests: list[bytes] = []
+    return content_report(dataset, [digest_of(dataset.audio(index)) for index in range(len(dataset))])
+
+
+def content_report(dataset: SpeechDataset, digests: Sequence[bytes]) -> ContentReport:
+    """Read the texts of a dataset whose audio was read already.
+
+    Args:
+        dataset: The dataset.
+        digests: Of each utterance, by `digest_of`.
+    """
     first: dict[bytes, int] = {}
     copies: list[tuple[int, int]] = []
     symbols: Counter[str] = Counter()
     places: list[int] = []
     rates: list[float] = []
-    for index in range(len(dataset)):
-        samples = dataset.audio(index)
-        digest = hashlib.sha256(samples.tobytes()).digest()
-        digests.append(digest)
+    for index, digest in enumerate(digests):
         if first.setdefault(digest, index) != index:
             copies.append((index, first[digest]))
         text = dataset.transcript(index)
         if text:
             symbols.update(text)
             places.append(index)
-            rates.append(len(text.replace(" ", "")) * SAMPLE_RATE / len(samples))
+            rates.append(len(text.replace(" ", "")) * SAMPLE_RATE / int(dataset.num_samples[index]))
     found = np.array(rates)
     middle = float(np.median(found)) if rates else 0.0
     fast = [places[number] for number in np.flatnonzero(found > middle * _TIMES_FASTER)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,14 @@ import numpy.typing as npt
 
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.index import Int32Array
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.signal import INT16_SCALE, Channel, SignalLimits, clipped_fraction, decibels
 
 SILENCE_DBFS = -60.0
 """Pieces of a tenth of a second below this level count as silence."""
+
+Figures = tuple[float, float, float, float]
 
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 _PERCENTILES = (5, 50, 95)
@@ -53,9 +57,18 @@ class LevelReport:
 
 def measure_levels(dataset: SpeechDataset) -> LevelReport:
     """Read all audio of a dataset, one utterance after the other."""
-    figures = np.array([_figures(dataset.audio(index)) for index in range(len(dataset))])
-    level, peak, clipped, silent = figures.T
-    samples = dataset.num_samples.astype(np.float64)
+    return level_report([figures_of(dataset.audio(index)) for index in range(len(dataset))], dataset.num_samples)
+
+
+def level_report(figures: Sequence[Figures], num_samples: Int32Array) -> LevelReport:
+    """Sum up a dataset's utterances.
+
+    Args:
+        figures: Of each, by `figures_of`.
+        num_samples: Its length. Shape: [utterances].
+    """
+    level, peak, clipped, silent = np.array(figures).T
+    samples = num_samples.astype(np.float64)
     return LevelReport(
         level_dbfs=percentiles(level),
         peak_dbfs=percentiles(peak),
@@ -66,7 +79,7 @@ def measure_levels(dataset: SpeechDataset) -> LevelReport:
     )
 
 
-def _figures(samples: Samples) -> tuple[float, float, float, float]:
+def figures_of(samples: Samples) -> Figures:
     """Level, peak, and the fractions of samples that are clipped and silent."""
     channel = Channel.of(samples)
     return (

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from w2v2_ray.data.contents import ContentReport, measure_contents
+from w2v2_ray.data.contents import ContentReport, content_report, digest_of
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.levels import LevelReport, measure_levels
+from w2v2_ray.data.levels import LevelReport, figures_of, level_report
 from w2v2_ray.data.schema import SAMPLE_RATE
 
 _BIN_EDGES_S = (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15, 20, 25, 30, 60, 120)
@@ -69,6 +69,8 @@ def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: 
     """
     totals = dataset.manifest.totals
     lengths_s = dataset.num_samples / SAMPLE_RATE
+    audio = (dataset.audio(index) for index in range(len(dataset) if levels else 0))
+    read = [(figures_of(samples), digest_of(samples)) for samples in audio]  # once for both
     return DatasetReport(
         path=dataset.uri,
         utterances=len(dataset),
@@ -90,8 +92,8 @@ def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: 
         longest_s=float(lengths_s.max()),
         lengths=_histogram(lengths_s),
         odd=totals.odd,
-        levels=measure_levels(dataset) if levels else None,
-        contents=measure_contents(dataset) if levels else None,
+        levels=level_report([figures for figures, _ in read], dataset.num_samples) if levels else None,
+        contents=content_report(dataset, [digest for _, digest in read]) if levels else None,
     )
 
 

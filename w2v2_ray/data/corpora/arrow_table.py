@@ -51,8 +51,9 @@ def read_parts(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterato
     Raises:
         DatasetError: A file is damaged, or has no column of audio.
     """
-    for path in find_parts(source):
-        name = path.name if len(find_parts(source)) > 1 else ""
+    parts = find_parts(source)
+    for path in parts:
+        name = path.name if len(parts) > 1 else ""
         try:
             yield from _rows_of(path, name, notes, chosen)
         except OSError as error:

@@ -27,7 +27,7 @@ def read_json_manifest(path: Path, notes: ListingNotes, chosen: ChosenKeys = USU
         DatasetError: It is not JSON, or a line lacks the audio; the message gives file and line.
     """
     reader = RowReader(path.parent, chosen, notes)
-    for place, entry in _entries(path):
+    for place, entry in entries_of(path):
         if not isinstance(entry, dict):
             raise DatasetError(f"{place}: must be an object with the string `audio_filepath`")
         yield reader.item(entry, place)
@@ -36,14 +36,18 @@ def read_json_manifest(path: Path, notes: ListingNotes, chosen: ChosenKeys = USU
 def keys_of(path: Path) -> dict[str, Any] | None:
     """The first entry of a JSON file that lists audio; None if it is none."""
     try:
-        _, entry = next(_entries(path), ("", None))
+        _, entry = next(entries_of(path), ("", None))
     except DatasetError:
         return None
     return entry if isinstance(entry, dict) and find_key(entry, AUDIO_KEYS) is not None else None
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """Entries with their place for messages."""
+def entries_of(path: Path) -> Iterator[tuple[str, Any]]:
+    """Entries with their place for messages.
+
+    Raises:
+        DatasetError: It cannot be read or is not JSON; the message gives file and line.
+    """
     lines = numbered_lines(path)
     first = next(lines, None)
     if first is None:

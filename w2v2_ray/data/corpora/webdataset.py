@@ -16,6 +16,7 @@ from typing import Any
 
 from w2v2_ray.data.corpora.files import TRANSCRIPT_SUFFIXES, is_audio_name
 from w2v2_ray.data.corpora.item import SourceItem, speaker_of, valid_text, writable
+from w2v2_ray.data.corpora.json_manifest import entries_of
 from w2v2_ray.data.corpora.keys import SPEAKER_KEYS, TEXT_KEYS, ChosenKeys, find_key
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.members import Member
@@ -149,16 +150,9 @@ def _manifest(folder: Path, chosen: ChosenKeys) -> dict[str, Mapping[str, Any]]:
     if path is None:
         return {}
     found: dict[str, Mapping[str, Any]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                fields = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DatasetError(f"{path}:{number}: is not JSON ({error})") from None
-            name = fields.get(chosen.audio or "audio_filepath") if isinstance(fields, dict) else None
-            if not isinstance(name, str):
-                raise DatasetError(f"{path}:{number}: must have the string `audio_filepath`, a member of an archive")
-            found[PurePosixPath(name).name] = fields
+    for place, fields in entries_of(path):
+        name = fields.get(chosen.audio or "audio_filepath") if isinstance(fields, dict) else None
+        if not isinstance(name, str):
+            raise DatasetError(f"{place}: must have the string `audio_filepath`, a member of an archive")
+        found[PurePosixPath(name).name] = fields
     return found
