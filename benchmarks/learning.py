@@ -78,11 +78,15 @@ class Bench:
         speech: The corpora.
         out: The working folder.
         parallel: Trainings at a time.
+        seeds: Of every row.
+        updates: Of fine-tuning on all labels; fewer for smaller machines.
     """
 
     speech: Path
     out: Path
     parallel: int
+    seeds: tuple[int, ...] = _SEEDS
+    updates: int = _UPDATES[None]
 
     def dataset(self, name: str) -> str:
         """A prepared dataset's folder."""
@@ -178,6 +182,7 @@ def pretrain_job(bench: Bench, name: str, seed: int, **changes: Any) -> Job:
 
 def finetune_job(bench: Bench, name: str, corpus: str, minutes: int | None, seed: int, **changes: Any) -> Job:
     """Fine-tuning, from random weights unless the changes name a model."""
+    updates = bench.updates if minutes is None else _UPDATES[minutes]
     job: Job = {
         "kind": "finetune",
         "preset": "small",
@@ -185,13 +190,9 @@ def finetune_job(bench: Bench, name: str, corpus: str, minutes: int | None, seed
         "seed": seed,
         "storage_path": str(bench.out / "runs"),
         "data": {"train": bench.dataset(subset(corpus, minutes)), "validation": bench.dataset(f"{corpus}_dev")},
-        "updates": _UPDATES[minutes],
+        "updates": updates,
         "optim": {
-            "schedule": {
-                "policy": "poly",
-                "warmup_updates": _UPDATES[minutes] // 12,
-                "hold_updates": _UPDATES[minutes] // 4,
-            }
+            "schedule": {"policy": "poly", "warmup_updates": updates // 12, "hold_updates": updates // 4},
         },
         "worker": {"cpus": 1, "gpus": 0},
     }
@@ -259,8 +260,8 @@ def augmentation(bench: Bench) -> str:
 
 def pretraining(bench: Bench) -> str:
     """Random, pre-trained, and pre-trained then continued on the target: three seeds, three amounts of labels."""
-    train_all(bench, [pretrain_job(bench, f"pretrained_{seed}", seed) for seed in _SEEDS])
-    train_all(bench, [_continued_job(bench, corpus, seed) for corpus in _LABELS for seed in _SEEDS])
+    train_all(bench, [pretrain_job(bench, f"pretrained_{seed}", seed) for seed in bench.seeds])
+    train_all(bench, [_continued_job(bench, corpus, seed) for corpus in _LABELS for seed in bench.seeds])
     starts: dict[str, Callable[[int, str], Job]] = {
         "random": lambda seed, corpus: {"model": small_model()},
         "pretrained": lambda seed, corpus: {"pretrained": str(bench.run(f"pretrained_{seed}"))},
@@ -274,14 +275,13 @@ def pretraining(bench: Bench) -> str:
                     bench, f"{subset(corpus, minutes)}_{start}_{seed}", corpus, minutes, seed, **make(seed, corpus)
                 )
                 for start, make in starts.items()
-                for seed in _SEEDS
+                for seed in bench.seeds
             ]
             outcomes = train_all(bench, jobs)
             labels = "all" if minutes is None else f"{minutes} min"
             for number, start in enumerate(starts):
-                own = outcomes[number * len(_SEEDS) : (number + 1) * len(_SEEDS)]
-                spread = statistics.stdev(o.wer for o in own)
-                rows.append(f"| {corpus} | {labels} | {start} | {_each(own)} | {_mean(own):.1%} | {spread:.1%} |")
+                own = outcomes[number * len(bench.seeds) : (number + 1) * len(bench.seeds)]
+                rows.append(f"| {corpus} | {labels} | {start} | {_each(own)} | {_mean(own):.1%} | {_spread(own)} |")
     return "\n".join(rows)
 
 
@@ -301,20 +301,20 @@ def _continued_job(bench: Bench, corpus: str, seed: int) -> Job:
 def hourglass(bench: Bench) -> str:
     """No Hourglass and factors 2 to 4 at equal updates, from random weights on all of AN4's labels."""
     factors: dict[str, Job] = {"none": {}, **{str(factor): _factor(factor) for factor in (2, 3, 4)}}
-    jobs = [
-        finetune_job(bench, f"hourglass_{key}_{seed}", "an4", None, seed, model=small_model(hourglass=factor or None))
-        for key, factor in factors.items()
-        for seed in _SEEDS
-    ]
-    outcomes = train_all(bench, jobs)
-    rows = ["| factor | WER, each seed | mean | sd | minutes |", "| --- | --- | --- | --- | --- |"]
-    for number, key in enumerate(factors):
-        own = outcomes[number * len(_SEEDS) : (number + 1) * len(_SEEDS)]
-        minutes = statistics.mean(o.minutes for o in own)
-        rows.append(
-            f"| {key} | {_each(own)} | {_mean(own):.1%} | {statistics.stdev(o.wer for o in own):.1%} | {minutes:.1f} |"
+    rows: dict[tuple[str, int], Job] = {
+        (key, seed): finetune_job(
+            bench, f"hourglass_{key}_{seed}", "an4", None, seed, model=small_model(hourglass=factor or None)
         )
-    return "\n".join(rows)
+        for seed in bench.seeds  # the first of each factor first: a run that is stopped compares what it has
+        for key, factor in factors.items()
+    }
+    outcomes = dict(zip(rows, train_all(bench, list(rows.values())), strict=True))
+    table = ["| factor | WER, each seed | mean | sd | minutes |", "| --- | --- | --- | --- | --- |"]
+    for key in factors:
+        own = [outcomes[key, seed] for seed in bench.seeds]
+        minutes = statistics.mean(o.minutes for o in own)
+        table.append(f"| {key} | {_each(own)} | {_mean(own):.1%} | {_spread(own)} | {minutes:.1f} |")
+    return "\n".join(table)
 
 
 def _factor(factor: int) -> Job:
@@ -339,6 +339,10 @@ def _mean(outcomes: list[Outcome]) -> float:
     return statistics.mean(outcome.wer for outcome in outcomes)
 
 
+def _spread(outcomes: list[Outcome]) -> str:
+    return f"{statistics.stdev(o.wer for o in outcomes):.1%}" if len(outcomes) > 1 else "one seed"
+
+
 EXPERIMENTS: dict[str, Callable[[Bench], str]] = {
     "augmentation": augmentation,
     "pretraining": pretraining,
@@ -353,8 +357,10 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="folder of an4, mini_librispeech and ljspeech")
     parser.add_argument("--out", type=Path, required=True, help="working folder")
     parser.add_argument("--parallel", type=int, default=2, help="trainings at a time, of one thread each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=_SEEDS, help="of every row")
+    parser.add_argument("--updates", type=int, default=_UPDATES[None], help="of fine-tuning on all labels")
     args = parser.parse_args()
-    bench = Bench(args.speech.resolve(), args.out.resolve(), args.parallel)
+    bench = Bench(args.speech.resolve(), args.out.resolve(), args.parallel, tuple(args.seeds), args.updates)
     prepare(bench)
     for name in args.experiments:
         table = EXPERIMENTS[name](bench)
