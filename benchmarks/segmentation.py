@@ -33,7 +33,8 @@ import json, resource, sys, time
 from pathlib import Path
 import numpy as np
 from w2v2_ray.data.segmentation.detectors import make_detector
-from w2v2_ray.data.segmentation.pieces import Piece, PieceSettings, cut
+from w2v2_ray.data.piece_settings import PieceSettings
+from w2v2_ray.data.segmentation.pieces import Piece, cut
 from w2v2_ray.data.speech_file import open_speech
 import torch
 torch.set_num_threads(1)

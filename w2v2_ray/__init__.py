@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from w2v2_ray.api.models import load as load
     from w2v2_ray.data.dataset import SpeechDataset as SpeechDataset
     from w2v2_ray.data.listening.pieces import Cutting as Cutting
-    from w2v2_ray.data.segmentation.pieces import PieceSettings as PieceSettings
+    from w2v2_ray.data.piece_settings import PieceSettings as PieceSettings
     from w2v2_ray.data.segmentation.recordings import SegmentSettings as SegmentSettings
     from w2v2_ray.errors import RunFailedError as RunFailedError
     from w2v2_ray.errors import UserError as UserError
@@ -52,7 +52,7 @@ _HOMES = {
     "load": "api.models",
     "SpeechDataset": "data.dataset",
     "Cutting": "data.listening.pieces",
-    "PieceSettings": "data.segmentation.pieces",
+    "PieceSettings": "data.piece_settings",
     "SegmentSettings": "data.segmentation.recordings",
     "open_extraction": "extraction.reading",
     "ExtractSettings": "extraction.settings",

@@ -128,7 +128,7 @@ def prepare(
     from w2v2_ray.data.corpora.keys import ChosenKeys
     from w2v2_ray.data.hold_out import Division
     from w2v2_ray.data.ingest_plan import IngestSettings
-    from w2v2_ray.data.segmentation.pieces import PieceSettings
+    from w2v2_ray.data.piece_settings import PieceSettings
     from w2v2_ray.data.segmentation.recordings import SegmentSettings
     from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.data.sources import SourceListing

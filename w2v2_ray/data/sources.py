@@ -28,6 +28,7 @@ from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
 from w2v2_ray.data.corpora.librispeech import is_librispeech, read_librispeech
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.text_lines import numbered_lines as _lines
+from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.segmentation.recordings import SegmentReport
 from w2v2_ray.errors import DatasetError
 
@@ -117,7 +118,10 @@ def list_items(source: Path, source_format: SourceFormat) -> list[SourceItem]:
 
 
 def read_source(
-    source: Path, source_format: SourceFormat | None = None, chosen: ChosenKeys = USUAL_KEYS
+    source: Path,
+    source_format: SourceFormat | None = None,
+    chosen: ChosenKeys = USUAL_KEYS,
+    pieces: PieceSettings | None = None,
 ) -> SourceListing:
     """List the utterances of a source, with unique ids, and note what else it holds.
 
@@ -128,6 +132,7 @@ def read_source(
         source: File or folder.
         source_format: None to guess it; a folder's tables are read then, too.
         chosen: Keys that the user names.
+        pieces: How recordings are cut, where they are: transcripts with times are joined to pieces then.
 
     Raises:
         DatasetError: The source does not exist, is malformed (the message gives file and line), or holds no audio.
@@ -141,7 +146,7 @@ def read_source(
         wanted, found = ("a folder", "a file") if needs_folder else ("a file", "a folder")
         raise DatasetError(f"{source}: --format {known} reads {wanted}, but this is {found}")
     notes = ListingNotes()
-    description, items = _read(source.absolute(), known, chosen, notes, guessed=source_format is None)
+    description, items = _read(source.absolute(), known, chosen, notes, pieces, guessed=source_format is None)
     named = list(items)
     listed = _with_unique_ids(named)
     if not listed:
@@ -155,7 +160,13 @@ def read_source(
 
 
 def _read(
-    source: Path, source_format: SourceFormat, chosen: ChosenKeys, notes: ListingNotes, *, guessed: bool
+    source: Path,
+    source_format: SourceFormat,
+    chosen: ChosenKeys,
+    notes: ListingNotes,
+    pieces: PieceSettings | None,
+    *,
+    guessed: bool,
 ) -> tuple[str, Iterator[SourceItem]]:
     if source_format == "librispeech":
         return "LibriSpeech tree", read_librispeech(source, notes)
@@ -172,10 +183,10 @@ def _read(
             raise _unknown(source, source.suffix.lower())
         return str(shape), table.read_table(source, shape, notes, chosen)
     if not source.is_dir():
-        return "audio file", read_file(source, notes)
+        return "audio file", read_file(source, notes, pieces)
     tables = find_tables(source, chosen) if guessed else []
     names = ", ".join(found.path.relative_to(source).as_posix() for found in tables)
-    return f"folder of audio{f' with {names}' if names else ''}", read_folder(source, notes, tables)
+    return f"folder of audio{f' with {names}' if names else ''}", read_folder(source, notes, tables, pieces)
 
 
 def _kaldi(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iterator[SourceItem]:

@@ -91,6 +91,23 @@ class SpeechFile:
         return None
 
 
+class SpeechPart:
+    """From one sample of an open file to another, read like a file of its own.
+
+    Attributes:
+        num_samples: Length at 16 kHz.
+    """
+
+    def __init__(self, file: SpeechFile, start: int, stop: int) -> None:
+        self._file = file
+        self._start = start
+        self.num_samples = stop - start
+
+    def read(self, start: int, count: int) -> Samples:
+        """See `SpeechFile.read`."""
+        return self._file.read(self._start + start, count)
+
+
 @contextmanager
 def open_speech(path: str | os.PathLike[str]) -> Iterator[SpeechFile]:
     """Open an audio file to be read piece by piece.

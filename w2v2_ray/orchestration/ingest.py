@@ -162,7 +162,7 @@ def prepare_dataset(
     """
     started_s = time.monotonic()
     settings = settings or IngestSettings()
-    listing = read_source(Path(source).expanduser(), source_format, keys)
+    listing = read_source(Path(source).expanduser(), source_format, keys, None if segment is None else segment.pieces)
     if segment is not None:
         listing = _segmented(listing, segment, locate(out), jobs, progress, notify)
     division = _divide(listing, out, hold_out)

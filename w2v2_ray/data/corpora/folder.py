@@ -12,25 +12,32 @@ from w2v2_ray.data.corpora.item import SourceItem, item_of, valid_text
 from w2v2_ray.data.corpora.keys import TEXT_FILE_KEYS, TEXT_KEYS, USUAL_KEYS, ChosenKeys, find_key
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.text_files import TranscriptsBeside, is_transcript_name
+from w2v2_ray.data.corpora.timed_beside import TimedTranscripts
+from w2v2_ray.data.corpora.timed_files import is_timed_name
+from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.errors import DatasetError
 
 _METADATA = "metadata"
 
 
-def read_folder(root: Path, notes: ListingNotes, tables: Sequence[AudioTable] = ()) -> Iterator[SourceItem]:
+def read_folder(
+    root: Path, notes: ListingNotes, tables: Sequence[AudioTable] = (), pieces: PieceSettings | None = None
+) -> Iterator[SourceItem]:
     """Utterances of a folder; those that a table lists come first, then the rest.
 
     Args:
         root: The folder.
         notes: Where to count.
         tables: Tables in it that are to be read.
+        pieces: How recordings are cut, where they are.
     """
     listed: set[str] = set()
     for found in tables:
         for item in found.items(root, notes):
             listed.add(item.path)
             yield item
-    used = {found.path for found in tables}
+    timed = TimedTranscripts.below(root, pieces)
+    used = {found.path for found in tables} | timed.lists
     for folder in walk_audio(root, notes):
         beside = TranscriptsBeside(folder.path, folder.others)
         for name in folder.audio:
@@ -39,14 +46,19 @@ def read_folder(root: Path, notes: ListingNotes, tables: Sequence[AudioTable] = 
             if item.path in listed:
                 beside.leave(item, name, notes)
             else:
-                yield beside.of(item, name, notes)
+                read, parts = timed.of(beside.of(item, name, notes), path, folder.others, notes)
+                used.update({folder.path / read} if read else ())
+                yield from parts
         _note_others(folder, beside, used, root, notes)
+    timed.note_missing(notes)
 
 
-def read_file(path: Path, notes: ListingNotes) -> Iterator[SourceItem]:
+def read_file(path: Path, notes: ListingNotes, pieces: PieceSettings | None = None) -> Iterator[SourceItem]:
     """One audio file, with the transcript beside it."""
-    names = sorted(other.name for other in path.parent.iterdir() if is_transcript_name(other.name))
-    yield TranscriptsBeside(path.parent, names).of(item_of(path, Path(path.name)), path.name, notes)
+    names = sorted(other.name for other in path.parent.iterdir() if not other.name.startswith("."))
+    texts = [name for name in names if is_transcript_name(name)]
+    whole = TranscriptsBeside(path.parent, texts).of(item_of(path, Path(path.name)), path.name, notes)
+    yield from TimedTranscripts.beside(path, names, pieces).of(whole, path, names, notes)[1]
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,7 @@ def _note_others(
             continue
         if folder.path == root and _table(path, USUAL_KEYS) is not None:
             notes.passed_over(Passed.TABLES, name)
-        elif is_transcript_name(name):
+        elif is_transcript_name(name) or is_timed_name(name):
             notes.passed_over(Passed.WITHOUT_AUDIO, path.suffix, path.relative_to(root).as_posix())
         else:
             pass_over(path, root, notes)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from w2v2_ray.data.signal import INT16_SCALE
-from w2v2_ray.data.speech_file import SpeechFile
+from w2v2_ray.data.speech_file import SpeechPart
 from w2v2_ray.errors import MissingExtraError
 
 FRAME_SAMPLES = 512
@@ -28,7 +28,7 @@ _HALF_AT_DB, _STEEPNESS_PER_DB = 12.0, 0.5
 class Detector(Protocol):
     """Tells speech from the rest."""
 
-    def scores(self, file: SpeechFile) -> Iterator[Scores]:
+    def scores(self, file: SpeechPart) -> Iterator[Scores]:
         """From 0 for no speech to 1, a block at a time. Shape: [frames]; all blocks together cover the file.
 
         Raises:
@@ -43,7 +43,7 @@ class EnergyDetector:
     It takes music, doors and laughter for speech, and needs nothing but numpy.
     """
 
-    def scores(self, file: SpeechFile) -> Iterator[Scores]:
+    def scores(self, file: SpeechPart) -> Iterator[Scores]:
         """See `Detector`."""
         floor_db: float | None = None
         for block in _blocks(file, _BLOCK_FRAMES):
@@ -79,7 +79,7 @@ class SileroDetector:
 
         self._model: Any = load_silero_vad()
 
-    def scores(self, file: SpeechFile) -> Iterator[Scores]:
+    def scores(self, file: SpeechPart) -> Iterator[Scores]:
         """See `Detector`."""
         import torch
 
@@ -109,7 +109,7 @@ def make_detector(name: DetectorName) -> Detector:
     return SileroDetector() if name == "silero" else EnergyDetector()
 
 
-def _blocks(file: SpeechFile, frames: int) -> Iterator[npt.NDArray[np.float32]]:
+def _blocks(file: SpeechPart, frames: int) -> Iterator[npt.NDArray[np.float32]]:
     """The whole file from -1 to 1, so many frames at a time; the last frame is filled up with silence."""
     step = frames * FRAME_SAMPLES
     for start in range(0, file.num_samples, step):

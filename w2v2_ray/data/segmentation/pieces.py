@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.segmentation.detectors import FRAME_SAMPLES, Scores
 
@@ -18,23 +19,6 @@ _ON, _OFF = 0.5, 0.35
 _SHORTEST_SPEECH_S = 0.25
 _LATEST_SHARE = 0.5
 """A stretch that is too long is cut in the later half of the longest piece."""
-
-
-@dataclass(frozen=True)
-class PieceSettings:
-    """How a recording is cut.
-
-    Args:
-        min_s: Shorter pieces are left out.
-        max_s: The longest piece.
-        pause_s: A pause at least as long always ends a piece.
-        margin_s: Kept before and after speech, as far as the pause reaches.
-    """
-
-    min_s: float = 2.0
-    max_s: float = 30.0
-    pause_s: float = 1.0
-    margin_s: float = 0.2
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
@@ -13,13 +14,16 @@ import numpy as np
 
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.members import audio_path
+from w2v2_ray.data.piece_settings import PieceSettings
+from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE
 from w2v2_ray.data.segmentation.detectors import Detector, DetectorName, make_detector
-from w2v2_ray.data.segmentation.pieces import Cut, Piece, PieceSettings, cut
-from w2v2_ray.data.speech_file import open_speech
+from w2v2_ray.data.segmentation.pieces import Cut, Piece, cut
+from w2v2_ray.data.speech_file import SpeechPart, open_speech
 from w2v2_ray.errors import AudioError
 from w2v2_ray.places.storage import Location
 
+_TIME = re.compile(r"@\d+ms$")
 _VERSION = 1
 """Of what is kept: pieces of another version are found anew."""
 
@@ -123,7 +127,7 @@ def segment_recordings(task: SegmentTask, progress: Callable[[int], None] | None
     detector: Detector | None = None
     found = []
     for item in task.items:
-        if _is_left_alone(item):
+        if _is_left_alone(item, task.settings.pieces):
             found.append(Recording(item))
         else:
             kept = _kept(item, task)
@@ -166,9 +170,10 @@ def pieces_of(recordings: Iterable[Recording], detector: DetectorName) -> tuple[
     )
 
 
-def _is_left_alone(item: SourceItem) -> bool:
-    """Parts that a list names are parts already; what was said in the whole cannot be cut."""
-    return item.problem is not None or item.offset_s is not None or item.transcript is not None
+def _is_left_alone(item: SourceItem, pieces: PieceSettings) -> bool:
+    """What was said in a whole cannot be cut; a part that a list names is cut where it is too long."""
+    is_short = item.offset_s is not None and (item.duration_s is None or item.duration_s <= pieces.max_s)
+    return item.problem is not None or item.transcript is not None or is_short
 
 
 def _segmented(item: SourceItem, settings: SegmentSettings, detector: Detector) -> Recording:
@@ -176,17 +181,32 @@ def _segmented(item: SourceItem, settings: SegmentSettings, detector: Detector) 
         with audio_path(item.path, item.member) as path, open_speech(path) as file:
             if file.num_samples <= settings.pieces.max_s * SAMPLE_RATE:
                 return Recording(item, file.num_samples)
-            scores = np.concatenate([*detector.scores(file)])
-            return Recording(item, file.num_samples, cut(scores, file.num_samples, settings.pieces))
+            part = SpeechPart(file, *_extent(item, file.num_samples))
+            scores = np.concatenate([*detector.scores(part)])
+            return Recording(item, part.num_samples, cut(scores, part.num_samples, settings.pieces))
     except AudioError as error:
         return Recording(item, problem=error.message)
 
 
+def _extent(item: SourceItem, num_samples: int) -> tuple[int, int]:
+    """Where the item begins and ends in its file, in samples at 16 kHz.
+
+    Raises:
+        AudioError: It begins behind the end.
+    """
+    if item.offset_s is None or item.duration_s is None:
+        return 0, num_samples
+    start = round(item.offset_s * SAMPLE_RATE)
+    if start >= num_samples:
+        raise reject(RejectReason.TRUNCATED, f"the part begins at {item.offset_s:.2f} s, behind the file's end")
+    return start, min(num_samples, start + round(item.duration_s * SAMPLE_RATE))
+
+
 def _piece(item: SourceItem, piece: Piece) -> SourceItem:
-    start_s = piece.start / SAMPLE_RATE
+    start_s = (item.offset_s or 0.0) + piece.start / SAMPLE_RATE
     return replace(
         item,
-        id=f"{item.id}@{round(start_s * 1000)}ms",
+        id=f"{_TIME.sub('', item.id)}@{round(start_s * 1000)}ms",
         offset_s=start_s,
         duration_s=(piece.stop - piece.start) / SAMPLE_RATE,
         frames=None,
@@ -203,7 +223,8 @@ def _note(item: SourceItem, task: SegmentTask) -> Location | None:
     except OSError:
         file = []
     member = None if item.member is None else astuple(item.member)
-    key = json.dumps([_VERSION, item.source, member, file, asdict(task.settings)])
+    part = [] if item.offset_s is None else [item.offset_s, item.duration_s]
+    key = json.dumps([_VERSION, item.source, member, file, asdict(task.settings), *part])
     return task.out / INGEST_STATE_NAME / f"pieces-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.segmentation.detectors import FRAME_SAMPLES
-from w2v2_ray.data.segmentation.pieces import PieceSettings, cut
+from w2v2_ray.data.segmentation.pieces import cut
 
 FRAMES_PER_S = SAMPLE_RATE / FRAME_SAMPLES
 

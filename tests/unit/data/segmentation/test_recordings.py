@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.segmentation import recordings
 from w2v2_ray.data.segmentation.detectors import FRAME_SAMPLES, EnergyDetector, make_detector
-from w2v2_ray.data.segmentation.pieces import PieceSettings
 from w2v2_ray.data.segmentation.recordings import SegmentSettings
 from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import DatasetError, MissingExtraError
