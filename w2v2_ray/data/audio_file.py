@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,10 @@ class AudioFile:
             self._check_end()
         return frames
 
+    def begin_anew(self) -> None:
+        """Forget what was decoded: what is read next does not depend on what was read before."""
+        self._restart()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -217,15 +222,47 @@ def open_audio(path: Path) -> Iterator[AudioFile | MediaFile]:
         AudioError: The file cannot be used; the message is `reason: detail` with a `RejectReason`.
     """
     try:
-        file = _opened(path)
+        status = os.stat(path)
+        key = (os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+        file = _LAST.take(key) or _opened(path)
     except FileNotFoundError:
         raise reject(RejectReason.MISSING, "there is no such file") from None
     except OSError as error:
         raise reject(RejectReason.UNREADABLE, error.strerror or str(error)) from error
     try:
         yield file
-    finally:
+    except BaseException:
         file.close()
+        raise
+    _LAST.keep(key, file)
+
+
+class _LastFile:
+    """The file that was read last, left open: the pieces of a long recording follow one another.
+
+    To open it again for each would mean to count its length, and to decode all before the piece, each time.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[object, AudioFile | MediaFile] = {}
+
+    def take(self, key: object) -> AudioFile | MediaFile | None:
+        """The file, if it is that one and nobody else has it."""
+        file = self._files.pop(key, None)
+        if file is not None:
+            file.begin_anew()
+        return file
+
+    def keep(self, key: object, file: AudioFile | MediaFile) -> None:
+        """Leave a file open, in place of any other."""
+        for other in list(self._files):
+            former = self._files.pop(other, None)
+            if former is not None:
+                former.close()
+        self._files[key] = file
+
+
+_LAST = _LastFile()
 
 
 def _opened(path: Path) -> AudioFile | MediaFile:

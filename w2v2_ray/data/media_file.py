@@ -110,6 +110,9 @@ class MediaFile:
             raise reject(RejectReason.TRUNCATED, f"{count} samples expected from {start} on, {len(found)} decoded")
         return found
 
+    def begin_anew(self) -> None:
+        """Nothing: it is decoded from its start in one go, so a piece is the same whatever was read before."""
+
     def close(self) -> None:
         """Close the file."""
         container, self._container, self._decoded = self._container, None, None

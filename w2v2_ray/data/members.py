@@ -35,6 +35,10 @@ class Member:
     column: str = ""
 
 
+_COPIES: dict[object, Any] = {}
+"""The copy that was used last."""
+
+
 @contextmanager
 def audio_path(path: str, member: Member | None) -> Iterator[str]:
     """A file that a decoder can open: the file itself, or a copy of what lies within it, for this block.
@@ -49,14 +53,20 @@ def audio_path(path: str, member: Member | None) -> Iterator[str]:
     if member is None:
         yield path
         return
-    content = _content(path, member)
-    handle, name = tempfile.mkstemp(prefix="w2v2-ray-", suffix=Path(member.name).suffix[:8])
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        yield name
-    finally:
-        Path(name).unlink(missing_ok=True)
+        status = os.stat(path)
+    except OSError:
+        status = None  # reported by name below
+    key = (path, status and (status.st_ino, status.st_size, status.st_mtime_ns), member)
+    copy = _COPIES.pop(key, None)
+    if copy is None:
+        copy = tempfile.NamedTemporaryFile(prefix="w2v2-ray-", suffix=Path(member.name).suffix[:8])  # noqa: SIM115
+        copy.write(_content(path, member))
+        copy.flush()
+    yield copy.name
+    # Kept for the next piece of the same recording; it is removed once nothing holds it.
+    _COPIES.clear()
+    _COPIES[key] = copy
 
 
 def _content(path: str, member: Member) -> bytes:
