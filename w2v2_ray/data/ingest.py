@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
+from w2v2_ray.data.copies import Copies, copies_of
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.ingest_plan import IngestSettings, Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_dataset_manifest
-from w2v2_ray.data.members import audio_path
 from w2v2_ray.data.schema import (
     INDEX_NAME,
     INGEST_NAME,
@@ -68,7 +68,7 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         if progress is not None:
             progress(len(task.items))
         return finished
-    with _temporary_file(task) as temporary:
+    with _temporary_file(task) as temporary, copies_of(task.items) as copies:
         writer = ShardWriter(temporary, task.settings.codec)
         num_samples: list[int] = []
         speakers: set[str] = set()
@@ -78,7 +78,7 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         try:
             for item in task.items:
                 try:
-                    speech = _load(item, task.settings)
+                    speech = _load(item, task.settings, copies)
                 except AudioError as error:
                     rejects.append(_reject(item, error))
                 else:
@@ -268,11 +268,11 @@ def _totals(entries: Sequence[ShardEntry], results: Sequence[ShardResult], rejec
     )
 
 
-def _load(item: SourceItem, settings: IngestSettings) -> Speech:
+def _load(item: SourceItem, settings: IngestSettings, copies: Copies) -> Speech:
     if item.problem is not None:
         raise AudioError(item.problem)
     excerpt = Excerpt(item.offset_s, item.duration_s, item.frames)
-    with audio_path(item.path, item.member) as path:
+    with copies.path(item) as path:
         return judge_speech(path, settings.limits, excerpt, settings.signal)
 
 

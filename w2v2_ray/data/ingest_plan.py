@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from w2v2_ray.data.audio import DurationLimits
-from w2v2_ray.data.corpora.item import SourceItem
+from w2v2_ray.data.corpora.item import SourceItem, stamp_of
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE, SCHEMA_VERSION, Codec, ShardEntry
 from w2v2_ray.data.signal import SignalLimits
 from w2v2_ray.places.storage import Location
@@ -116,7 +115,7 @@ def plan_shards(items: Sequence[SourceItem], settings: IngestSettings, out: Loca
     digest = _key_start(settings)
     chunk_bytes = 0.0
     for position, item in enumerate(items):
-        file_bytes, modified_ns = _status(item.path)
+        file_bytes, modified_ns = stamp_of(item) or (0, 0)  # ingest will report it as missing
         # Changed files have another size or time: their shard is written anew.
         digest.update(json.dumps([_content_fields(item), file_bytes, modified_ns]).encode())
         chunk.append(item)
@@ -139,18 +138,10 @@ def _key_start(settings: IngestSettings) -> Any:
 def _content_fields(item: SourceItem) -> tuple[Any, ...]:
     """All that decides a row, which leaves out where the source happens to lie."""
     fields = dict(zip(SourceItem.__slots__, astuple(item), strict=True))
-    del fields["path"]
+    del fields["path"], fields["stamp"]
     if item.member is None:
         del fields["member"]  # as the keys of datasets were before there were members
     return tuple(fields.values())
-
-
-def _status(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0  # ingest will report it as missing
-    return status.st_size, status.st_mtime_ns
 
 
 def _estimate_bytes(item: SourceItem, file_bytes: int, codec: Codec) -> float:
@@ -161,5 +152,5 @@ def _estimate_bytes(item: SourceItem, file_bytes: int, codec: Codec) -> float:
         encoded_bytes = item.member.extent if item.member.container == "tar" else _CELL_BYTES
         pcm_bytes = encoded_bytes * _EXPANSION.get(Path(item.member.name).suffix.lower(), _LOSSY_EXPANSION)
     else:
-        pcm_bytes = file_bytes * _EXPANSION.get(Path(item.path).suffix.lower(), _LOSSY_EXPANSION)
+        pcm_bytes = file_bytes * _EXPANSION.get(Path(item.path.partition("?")[0]).suffix.lower(), _LOSSY_EXPANSION)
     return pcm_bytes * (_FLAC_RATIO if codec == "flac" else 1.0)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.errors import StorageError
+from w2v2_ray.places.stores import file_at, is_uri
 
 Container = Literal["tar", "parquet", "arrow"]
 
@@ -35,58 +33,44 @@ class Member:
     column: str = ""
 
 
-_COPIES: dict[object, Any] = {}
-"""The copy that was used last."""
-
-
-@contextmanager
-def audio_path(path: str, member: Member | None) -> Iterator[str]:
-    """A file that a decoder can open: the file itself, or a copy of what lies within it, for this block.
-
-    Args:
-        path: The file.
-        member: What of it; None for the whole.
+def content_of(path: str, member: Member) -> bytes:
+    """The bytes of a member of a file, which may be in a store; no more of it is read than that takes.
 
     Raises:
         AudioError: It is not there.
+        StorageError: The store does not answer, or denies access.
     """
-    if member is None:
-        yield path
-        return
+    if is_uri(path):
+        try:
+            return file_at(path).read_from(lambda file: _content(file, path, member))
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise reject(RejectReason.MISSING, "there is no such file in the store") from None
+            raise
     try:
-        status = os.stat(path)
-    except OSError:
-        status = None  # reported by name below
-    key = (path, status and (status.st_ino, status.st_size, status.st_mtime_ns), member)
-    copy = _COPIES.pop(key, None)
-    if copy is None:
-        copy = tempfile.NamedTemporaryFile(prefix="w2v2-ray-", suffix=Path(member.name).suffix[:8])  # noqa: SIM115
-        copy.write(_content(path, member))
-        copy.flush()
-    yield copy.name
-    # Kept for the next piece of the same recording; it is removed once nothing holds it.
-    _COPIES.clear()
-    _COPIES[key] = copy
-
-
-def _content(path: str, member: Member) -> bytes:
-    try:
-        status = os.stat(path)
-        if member.container == "tar":
-            with open(path, "rb") as file:
-                file.seek(member.place)
-                content = file.read(member.extent)
-            if len(content) < member.extent:
-                raise reject(RejectReason.TRUNCATED, f"the archive ends within {member.name}")
-            return content
-        cells = _cells(path, status.st_mtime_ns, member.container, member.place, member.column)
+        with _mapped(path) if member.container == "arrow" else open(path, "rb") as file:
+            return _content(file, f"{path} {os.stat(path).st_mtime_ns}", member)
     except FileNotFoundError:
         raise reject(RejectReason.MISSING, "there is no such file") from None
     except OSError as error:
         raise reject(RejectReason.UNREADABLE, error.strerror or str(error)) from error
+
+
+def _content(file: Any, identity: str, member: Member) -> bytes:
+    if member.container == "tar":
+        file.seek(member.place)
+        content = bytes(file.read(member.extent))
+        if len(content) < member.extent:
+            raise reject(RejectReason.TRUNCATED, f"the archive ends within {member.name}")
+        return content
+    key = (identity, member.container, member.place, member.column)
+    try:
+        if key not in _CELLS:
+            _CELLS.clear()
+            _CELLS[key] = _cells(file, member)
     except ValueError as error:  # Arrow's errors are
         raise reject(RejectReason.UNREADABLE, str(error).splitlines()[0]) from error
-    cell: Any = cells[member.extent].as_py()
+    cell: Any = _CELLS[key][member.extent].as_py()
     if isinstance(cell, dict):
         cell = cell.get("bytes")
     if not cell:
@@ -94,21 +78,26 @@ def _content(path: str, member: Member) -> bytes:
     return bytes(cell)
 
 
-@lru_cache(maxsize=2)
-def _cells(path: str, modified_ns: int, container: Container, place: int, column: str) -> Any:
-    """One column of a row group or batch: the items of a shard follow one another, so it is read once."""
-    if container == "parquet":
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(path) as file:
-            return file.read_row_group(place, columns=[column]).column(column)
+def _mapped(path: str) -> Any:
+    """A file of whose batches only the one that is wanted is read."""
     import pyarrow as pa
 
-    with pa.memory_map(path) as file:
-        for number, batch in enumerate(arrow_batches(file)):
-            if number == place:
-                return batch.column(column)
-    raise ValueError(f"there is no batch {place}")
+    return pa.memory_map(path)
+
+
+_CELLS: dict[tuple[str, Container, int, str], Any] = {}
+"""The column of the row group or batch read last: the items of a shard follow one another, so it is read once."""
+
+
+def _cells(file: Any, member: Member) -> Any:
+    if member.container == "parquet":
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(file).read_row_group(member.place, columns=[member.column]).column(member.column)
+    for number, batch in enumerate(arrow_batches(file)):
+        if number == member.place:
+            return batch.column(member.column)
+    raise ValueError(f"there is no batch {member.place}")
 
 
 def arrow_batches(file: Any) -> Iterator[Any]:

@@ -132,6 +132,19 @@ class Location:
 
         return self._attempt("read", read)
 
+    def read_from(self, read: Callable[[pa.NativeFile], T]) -> T:
+        """What a function reads of the file, which it may seek in; it is called again where the store fails.
+
+        Raises:
+            StorageError: It is missing or may not be read.
+        """
+
+        def attempt() -> T:
+            with self.filesystem.open_input_file(self.path) as file:
+                return read(file)
+
+        return self._attempt("read", attempt)
+
     def download(self, target: Path) -> str:
         """Copy the file to a local path (not atomically: `target` is the caller's temporary name).
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data import audio_file, members
+from w2v2_ray.data import audio_file, copies
 from w2v2_ray.data.audio import Excerpt, judge_speech
-from w2v2_ray.data.members import Member, audio_path
+from w2v2_ray.data.copies import copies_of
+from w2v2_ray.data.corpora.item import SourceItem
+from w2v2_ray.data.members import Member
 from w2v2_ray.errors import AudioError
 
 RATE_HZ = 22_050
@@ -21,7 +23,6 @@ RATE_HZ = 22_050
 @pytest.fixture(autouse=True)
 def _nothing_open():
     audio_file._LAST._files.clear()
-    members._COPIES.clear()
 
 
 def recording(path: Path, seconds: int = 20) -> Path:
@@ -94,15 +95,16 @@ def test_a_member_of_an_archive_is_copied_once_for_all_its_pieces(tmp_path, monk
     with tarfile.open(archive) as file:
         place = file.getmembers()[0].offset_data
     member = Member("tar", "a.flac", place, len(content))
-    copies = []
+    read = []
     monkeypatch.setattr(
-        members, "_content", lambda *args, _content=members._content: copies.append(args) or _content(*args)
+        copies, "content_of", lambda *args, _content=copies.content_of: read.append(args) or _content(*args)
     )
+    item = SourceItem("a", str(archive), "a.tar/a.flac", member=member)
     names = set()
-    for start in (0.0, 2.0, 4.0):
-        with audio_path(str(archive), member) as path:
-            names.add(path)
-            assert (piece(Path(path), start) == piece(tmp_path / "a.flac", start)).all()
-    assert len(copies) == len(names) == 1
-    members._COPIES.clear()
+    with copies_of([item] * 3) as found:
+        for start in (0.0, 2.0, 4.0):
+            with found.path(item) as path:
+                names.add(path)
+                assert (piece(Path(path), start) == piece(tmp_path / "a.flac", start)).all()
+    assert len(read) == len(names) == 1
     assert not Path(names.pop()).exists()

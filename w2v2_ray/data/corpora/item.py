@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2v2_ray.data.members import Member
+from w2v2_ray.places.stores import is_uri
 
 LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")
 _NOT_SPEAKERS = frozenset(
@@ -21,7 +22,7 @@ class SourceItem:
 
     Args:
         id: Unique name.
-        path: Absolute path of the audio file.
+        path: Absolute path of the audio file, or its URI.
         source: That path relative to the source, for the record.
         transcript: What is said, where known.
         speaker: Who says it, where known.
@@ -30,6 +31,7 @@ class SourceItem:
         frames: Length in samples at the file's rate, where the manifest says so.
         problem: Why the item cannot be used, found while listing; a `reason: detail` as of `AudioError`.
         member: Where its audio lies within the file; None where it is the file.
+        stamp: Size in bytes and time of change in nanoseconds of a file in a store, where its listing says so.
     """
 
     id: str
@@ -42,6 +44,18 @@ class SourceItem:
     frames: int | None = None
     problem: str | None = None
     member: Member | None = None
+    stamp: tuple[int, int] | None = None
+
+
+def stamp_of(item: SourceItem) -> tuple[int, int] | None:
+    """Size in bytes and time of change in nanoseconds of the item's file; None where that is not known."""
+    if item.stamp is not None or is_uri(item.path):
+        return item.stamp
+    try:
+        status = os.stat(item.path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def item_of(path: Path, relative: Path) -> SourceItem:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from w2v2_ray.data.corpora.item import SourceItem
-from w2v2_ray.data.members import audio_path
+from w2v2_ray.data.copies import copies_of
+from w2v2_ray.data.corpora.item import SourceItem, stamp_of
 from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE
@@ -178,7 +177,7 @@ def _is_left_alone(item: SourceItem, pieces: PieceSettings) -> bool:
 
 def _segmented(item: SourceItem, settings: SegmentSettings, detector: Detector) -> Recording:
     try:
-        with audio_path(item.path, item.member) as path, open_speech(path) as file:
+        with copies_of([item]) as copies, copies.path(item) as path, open_speech(path) as file:
             if file.num_samples <= settings.pieces.max_s * SAMPLE_RATE:
                 return Recording(item, file.num_samples)
             part = SpeechPart(file, *_extent(item, file.num_samples))
@@ -217,11 +216,7 @@ def _note(item: SourceItem, task: SegmentTask) -> Location | None:
     """Where the pieces of a recording are kept: under another name once the file or the settings are others."""
     if task.out is None:
         return None
-    try:
-        status = os.stat(item.path)
-        file = [status.st_size, status.st_mtime_ns]
-    except OSError:
-        file = []
+    file = list(stamp_of(item) or ())
     member = None if item.member is None else astuple(item.member)
     part = [] if item.offset_s is None else [item.offset_s, item.duration_s]
     key = json.dumps([_VERSION, item.source, member, file, asdict(task.settings), *part])
