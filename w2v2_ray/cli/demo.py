@@ -49,7 +49,7 @@ def demo(
     for manifest, out in (("train", dataset), ("valid", held_out)):
         source = corpus / f"{manifest}.jsonl"
         _announce("Memory-mapped Arrow shards", f"prepare {source} --out {out}")
-        prepare(source, str(out))
+        prepare(str(source), str(out))
     _announce("Is the job sound?", f"validate {job} {options}")
     validate(job, settings, check_data=True)
     _announce("What will it do?", f"plan {job} {options}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,9 +46,10 @@ class HoldOutChoice(StrEnum):
 
 def prepare(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A folder of audio at any depth (transcripts from the .txt or .lab beside each file, or from a "
+            help="A path, or a URI (s3://, gs://, ...), of: a folder of audio at any depth (transcripts from the .txt, "
+            ".lab, .srt, .vtt, .TextGrid beside each file, from a .ctm or .stm of many, or from a "
             "metadata.csv, .tsv or .jsonl in it); a LibriSpeech tree; a table (Common Voice .tsv, Hugging Face or "
             "LJSpeech metadata.csv); NeMo .jsonl; fairseq .tsv (transcripts from the .ltr or .wrd beside it); "
             "a Kaldi or CMU Sphinx folder; lhotse cuts, or recordings and supervisions; WebDataset or NeMo .tar; "

@@ -25,6 +25,7 @@ from w2v2_ray.data.ingest import (
 )
 from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, ingest_key, plan_shards
 from w2v2_ray.data.integrity import check_sizes
+from w2v2_ray.data.remote_source import laid_out
 from w2v2_ray.data.schema import MANIFEST_NAME, SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.segmentation.recordings import (
     Recording,
@@ -121,7 +122,7 @@ class _Part:
 
 
 def prepare_dataset(
-    source: str | Path,
+    source: str | Path | Location,
     out: str | Path | Location,
     *,
     source_format: SourceFormat | None = None,
@@ -140,8 +141,8 @@ def prepare_dataset(
     Killed or interrupted at any time, the same call goes on with the shards that are not finished.
 
     Args:
-        source: LibriSpeech tree, manifest, table, folder of audio or audio file, on this machine (and, on a cluster of
-            several nodes, under the same path on all).
+        source: LibriSpeech tree, manifest, table, folder of audio or audio file: a path on this machine (and, on a
+            cluster of several nodes, under the same path on all), or a URI of a store, which all nodes read.
         out: Folder or URI of the dataset.
         source_format: None to guess it.
         settings: Codec, limits, shard size.
@@ -162,7 +163,9 @@ def prepare_dataset(
     """
     started_s = time.monotonic()
     settings = settings or IngestSettings()
-    listing = read_source(Path(source).expanduser(), source_format, keys, None if segment is None else segment.pieces)
+    with laid_out(source) as place:
+        listing = read_source(place.path, source_format, keys, None if segment is None else segment.pieces)
+        listing = replace(listing, items=place.finish(listing.items))
     if segment is not None:
         listing = _segmented(listing, segment, locate(out), jobs, progress, notify)
     division = _divide(listing, out, hold_out)

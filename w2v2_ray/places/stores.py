@@ -6,6 +6,9 @@ from functools import lru_cache
 
 from w2v2_ray.places.storage import Location, locate
 
+STORE_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")
+"""Of URIs that pyarrow opens."""
+
 
 def is_uri(path: str) -> bool:
     """Whether a path names a file in a store."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from w2v2_ray.data.members import Member
-from w2v2_ray.places.stores import is_uri
+from w2v2_ray.places.stores import STORE_SCHEMES, is_uri, plain_name
 
 LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")
 _NOT_SPEAKERS = frozenset(
@@ -63,6 +63,17 @@ def item_of(path: Path, relative: Path) -> SourceItem:
     source = valid_text(relative.as_posix())
     without_suffix = source[: len(source) - len(relative.suffix)] if relative.suffix else source
     return SourceItem(without_suffix, str(path), source, speaker=speaker_of(relative))
+
+
+def item_at(uri: str) -> SourceItem:
+    """The utterance of a whole file in a store; with a problem where it is in none that can be read."""
+    scheme = uri.partition("://")[0].lower()
+    name = plain_name(uri)
+    item = replace(item_of(Path("/") / name, Path(name)), path=uri)
+    if scheme in STORE_SCHEMES:
+        return item
+    problem = f"not_as_listed: {scheme}:// is no store that is read ({', '.join(STORE_SCHEMES)}); download it first"
+    return replace(item, path=name, problem=problem)
 
 
 def speaker_of(relative: Path) -> str | None:

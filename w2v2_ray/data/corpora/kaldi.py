@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from w2v2_ray.data.corpora.files import pass_over
-from w2v2_ray.data.corpora.item import SourceItem, item_of, valid_text
+from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, valid_text
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.rows import path_below
 from w2v2_ray.data.corpora.text_lines import numbered_lines
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.stores import is_uri
 
 RECORDINGS_NAME = "wav.scp"
 _SEGMENTS, _TEXT, _SPEAKERS = "segments", "text", "utt2spk"
@@ -127,6 +128,8 @@ def _recording(root: Path, entry: str, notes: ListingNotes) -> SourceItem:
             )
             return replace(item_of(root / RECORDINGS_NAME, Path(RECORDINGS_NAME)), problem=problem)
         notes.read(f"audio from files that commands of {RECORDINGS_NAME} decode")
+    if is_uri(name or entry):
+        return item_at(name or entry)
     path = _found(root, name or entry)
     inside = path.is_relative_to(root)
     return item_of(path, path.relative_to(root) if inside else path.relative_to(path.anchor))

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.data.corpora.item import SourceItem, item_of, writable
+from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, writable
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.rows import path_below
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.stores import is_uri
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _CUTS = frozenset(("MonoCut", "MultiCut", "MixedCut", "PaddingCut"))
@@ -127,7 +128,8 @@ def _audio(path: Path, recording: Entry, channel: int | None, place: str) -> Sou
     problem = None
     if len(chosen) != 1 or not isinstance(chosen[0].get("source"), str):
         raise DatasetError(f"{place}: must have one source of audio, this has {len(chosen)}")
-    if chosen[0].get("type") != "file":
+    is_address = chosen[0].get("type") == "url" and is_uri(chosen[0]["source"])
+    if chosen[0].get("type") != "file" and not is_address:
         problem = (
             f"not_as_listed: its audio comes from a {chosen[0].get('type')!s}, and only files are read; save it "
             "(recording.move_to_memory and save, or cuts.save_audios)"
@@ -136,6 +138,8 @@ def _audio(path: Path, recording: Entry, channel: int | None, place: str) -> Sou
         problem = "not_as_listed: it is changed as it is read (transforms); save it (cuts.save_audios)"
     elif channel is not None and len(channels) > 1 and len(sources) == 1:
         problem = f"not_as_listed: is channel {channel} of {len(channels)} in one file; write it to a file of its own"
+    if problem is None and is_uri(chosen[0]["source"]):
+        return replace(item_at(chosen[0]["source"]), speaker=None)
     found = path_below(path.parent, chosen[0]["source"]) if problem is None else path
     inside = found.is_relative_to(path.parent)
     item = item_of(found, found.relative_to(path.parent) if inside else found.relative_to(found.anchor))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.data.corpora.item import SourceItem, item_of, writable
+from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, writable
 from w2v2_ray.data.corpora.keys import (
     AUDIO_KEYS,
     DURATION_KEYS,
@@ -27,6 +27,7 @@ from w2v2_ray.data.corpora.keys import (
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.text_files import with_transcript_file
 from w2v2_ray.errors import DatasetError
+from w2v2_ray.places.stores import is_uri
 
 _LONGEST_S = 366 * 86_400.0
 
@@ -71,9 +72,7 @@ class RowReader:
             DatasetError: The row names no audio, or a value cannot be what its key says.
         """
         audio_key, name = self._audio(row, place)
-        path = self._resolve(name)
-        inside = path.is_relative_to(self._folder)
-        item = item_of(path, path.relative_to(self._folder) if inside else path.relative_to(path.anchor))
+        item = item_at(name) if is_uri(name) else self._below(name)
         offset_s, duration_s, time_keys = _part(row, place)
         speaker_key = find_key(row, SPEAKER_KEYS, self._chosen.speaker)
         speaker = None if speaker_key is None else writable(str(row[speaker_key]).strip())
@@ -84,11 +83,16 @@ class RowReader:
             speaker=speaker or item.speaker,
             offset_s=offset_s,
             duration_s=duration_s,
-            problem="too_short: the list gives it 0 s" if duration_s == 0 else None,
+            problem="too_short: the list gives it 0 s" if duration_s == 0 else item.problem,
         )
         item, text_key = self._with_text(item, row, place)
         self._note(row, text_key, speaker_key if speaker else None, {audio_key, *time_keys})
         return item
+
+    def _below(self, name: str) -> SourceItem:
+        path = self._resolve(name)
+        inside = path.is_relative_to(self._folder)
+        return item_of(path, path.relative_to(self._folder) if inside else path.relative_to(path.anchor))
 
     def _audio(self, row: Row, place: str) -> tuple[str, str]:
         key = find_key(row, self._audio_keys, self._chosen.audio)
