@@ -137,6 +137,14 @@ def finished_dataset(out: Location, key: str) -> DatasetManifest | None:
     return None
 
 
+def finished_as_asked(out: Location, asked: str) -> DatasetManifest | None:
+    """The dataset that is already here, if the same was asked for; see `asked_key`."""
+    if not (out / MANIFEST_NAME).exists() or not (out / INGEST_NAME).exists():
+        return None
+    found = json.loads((out / INGEST_NAME).read_bytes()).get("asked")
+    return read_dataset_manifest(out) if found == asked else None
+
+
 @contextmanager
 def ingest_folder(out: Location) -> Iterator[None]:
     """Hold the dataset's folder for one ingest and clear what a killed one left half-written.
@@ -171,6 +179,7 @@ def finalise(
     results: Sequence[ShardResult],
     out: Location,
     max_rejects: float,
+    asked: str | None = None,
     source: dict[str, Any] | None = None,
 ) -> DatasetManifest:
     """Write rejects, index and dataset.json, in this order, and forget the notes.
@@ -180,6 +189,7 @@ def finalise(
         results: One for each task, in the same order.
         out: The dataset's folder.
         max_rejects: Fraction of items that may be rejected.
+        asked: See `asked_key`.
         source: What to record in ingest.json about where the dataset came from.
 
     Raises:
@@ -199,6 +209,8 @@ def finalise(
     (out / INDEX_NAME).write_bytes(index)
     totals = _totals(entries, results, len(rejects))
     record: dict[str, Any] = {"key": ingest_key(tasks), "settings": asdict(tasks[0].settings)}
+    if asked is not None:
+        record["asked"] = asked
     if source is not None:
         counts = totals.model_dump(include={"utterances", "transcribed", "speakers"})
         record["source"] = source | {"used": counts, "rejected": count_reasons(rejects)}

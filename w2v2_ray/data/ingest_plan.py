@@ -131,6 +131,15 @@ def ingest_key(tasks: Sequence[ShardTask]) -> str:
     return hashlib.sha256("\n".join(task.key for task in tasks).encode()).hexdigest()
 
 
+def asked_key(items: Sequence[SourceItem], settings: IngestSettings, segment: dict[str, Any] | None) -> str:
+    """Hash of what was asked for: the files as they are listed, before any is cut, and the settings."""
+    digest = _key_start(settings)
+    digest.update(json.dumps(segment).encode())
+    for item in items:
+        digest.update(json.dumps([_content_fields(item), stamp_of(item)]).encode())
+    return str(digest.hexdigest())
+
+
 def _key_start(settings: IngestSettings) -> Any:
     return hashlib.sha256(json.dumps([SCHEMA_VERSION, SAMPLE_RATE, asdict(settings)]).encode())
 

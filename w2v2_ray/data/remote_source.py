@@ -100,9 +100,7 @@ def _lay_out(base: Location, files: list[StoredFile], skeleton: Path) -> None:
     def lay(file: StoredFile) -> None:
         target = skeleton / file.name
         if not target.resolve().is_relative_to(skeleton.resolve()):
-            raise DatasetError(
-                f"{base / file.name}: such a name leaves the folder that it is listed in; rename it"
-            )
+            raise DatasetError(f"{base / file.name}: such a name leaves the folder that it is listed in; rename it")
         target.parent.mkdir(parents=True, exist_ok=True)
         if _is_read(file):
             (base / file.name).download(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from w2v2_ray.data.ingest import (
     check_rejects,
     count_reasons,
     finalise,
+    finished_as_asked,
     finished_dataset,
     forget_notes,
     ingest_folder,
@@ -23,7 +24,7 @@ from w2v2_ray.data.ingest import (
     recorded_rejects,
     write_shard,
 )
-from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, ingest_key, plan_shards
+from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, asked_key, ingest_key, plan_shards
 from w2v2_ray.data.integrity import check_sizes
 from w2v2_ray.data.remote_source import laid_out
 from w2v2_ray.data.schema import MANIFEST_NAME, SAMPLE_RATE, DatasetManifest
@@ -118,6 +119,8 @@ class _Part:
 
     @property
     def listed(self) -> int:
+        if self.finished is not None and not self.tasks:
+            return self.finished.totals.utterances + self.finished.totals.rejected
         return sum(len(task.items) for task in self.tasks)
 
 
@@ -166,7 +169,14 @@ def prepare_dataset(
     with laid_out(source) as place:
         listing = read_source(place.path, source_format, keys, None if segment is None else segment.pieces)
         listing = replace(listing, items=place.finish(listing.items))
+    asked = asked_key(listing.items, settings, None if segment is None else asdict(segment))
     if segment is not None:
+        finished = finished_as_asked(locate(out), asked) if hold_out is None else None
+        if finished is not None:
+            # The pieces are known by what they became; to find them again would take as long as the first time.
+            check_sizes(locate(out), finished)
+            part = _Part(locate(out), "whole", [], finished)
+            return _summary(part, None, listing, time.monotonic() - started_s)
         listing = _segmented(listing, segment, locate(out), jobs, progress, notify)
     division = _divide(listing, out, hold_out)
     if announce is not None:
@@ -186,7 +196,7 @@ def prepare_dataset(
             max_rejects = 1.0  # of a part: the whole was judged
         made = {
             part.name: finalise(
-                part.tasks, part.results, part.place, max_rejects, _record(listing, part, division, hold_out)
+                part.tasks, part.results, part.place, max_rejects, asked, _record(listing, part, division, hold_out)
             )
             for part in unfinished
         }

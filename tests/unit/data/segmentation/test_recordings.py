@@ -212,3 +212,20 @@ def test_limits_that_contradict_are_refused(source, tmp_path, options, words):
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
     assert words in result.output
+
+
+def test_a_finished_dataset_is_known_without_another_search(source, tmp_path, monkeypatch):
+    first = prepare_dataset(source, tmp_path / "out", segment=SegmentSettings())
+
+    def never(*args: object) -> None:
+        raise AssertionError("the recordings are searched again")
+
+    monkeypatch.setattr("w2v2_ray.orchestration.ingest.segment_recordings", never)
+    again = prepare_dataset(source, tmp_path / "out", segment=SegmentSettings())
+    assert again.was_finished
+    assert (again.manifest, again.listed, again.rejected) == (first.manifest, first.listed, first.rejected)
+    with pytest.raises(AssertionError, match="searched again"):
+        prepare_dataset(source, tmp_path / "out", segment=SegmentSettings("energy", PieceSettings(min_s=3)))
+    soundfile.write(source / "short.wav", talk([(5, True)]), SAMPLE_RATE)
+    with pytest.raises(AssertionError, match="searched again"):
+        prepare_dataset(source, tmp_path / "out", segment=SegmentSettings())
