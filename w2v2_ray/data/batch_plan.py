@@ -116,6 +116,7 @@ class BatchPlan:
         streams: The run's random streams.
         shuffle: False keeps ties and micro-batches in order (validation).
         usable: False for utterances to leave out whatever their length. Shape: [utterances].
+        curriculum_epochs: First epochs whose micro-batches come shortest first.
 
     Raises:
         DatasetError: When no utterance is long enough.
@@ -133,6 +134,7 @@ class BatchPlan:
         streams: RandomStreams,
         shuffle: bool = True,
         usable: npt.NDArray[np.bool_] | None = None,
+        curriculum_epochs: int = 0,
     ) -> None:
         lengths = np.asarray(num_samples)
         kept = lengths >= min_samples
@@ -145,6 +147,7 @@ class BatchPlan:
         self.concat = concat
         self._streams = streams
         self._shuffle = shuffle
+        self._curriculum_epochs = curriculum_epochs
         descending = np.sort(self._lengths)[::-1]
         # Ties have equal lengths, so the cut is the same in every epoch: only who fills it changes.
         self._offsets = batch_by_size(descending, max_tokens, size_multiple)
@@ -213,7 +216,9 @@ class BatchPlan:
         sub_batches = np.arange(count, dtype=np.int32)
         body = count - lead - tail
         groups = sub_batches[:body].reshape(-1, self.concat)
-        if self._shuffle:
+        if epoch < self._curriculum_epochs:
+            groups = groups[::-1]
+        elif self._shuffle:
             groups = groups[self._streams.generator(Purpose.SHUFFLE, epoch).permutation(len(groups))]
         return np.concatenate([sub_batches[body : body + lead], groups.reshape(-1), sub_batches[body + lead :]])
 

@@ -1,4 +1,4 @@
-"""Several datasets as one, each repeated a whole number of times."""
+"""Several datasets as one, each as often as its repetitions, or its share of the seconds, say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,11 +14,51 @@ from w2v2_ray.data.cache import DEFAULT_CACHE_BYTES
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.dataset import Integers, SpeechDataset, Utterances, Verify
 from w2v2_ray.data.index import Int32Array
+from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A dataset and how often it counts: `whole` times, and then the utterances `extra` once more."""
+
+    dataset: Utterances
+    whole: int
+    extra: Int32Array
+
+    @property
+    def is_plain(self) -> bool:
+        return self.whole == 1 and not len(self.extra)
+
+    @property
+    def count(self) -> int:
+        return len(self.dataset) * self.whole + len(self.extra)
+
+    @property
+    def num_samples(self) -> Int32Array:
+        lengths = self.dataset.num_samples
+        return np.concatenate([np.tile(lengths, self.whole), lengths[self.extra]])
+
+    @property
+    def identity(self) -> str:
+        if not len(self.extra):
+            return f"{self.whole} {self.dataset.fingerprint}"
+        return f"{self.whole} and {hashlib.sha256(self.extra.tobytes()).hexdigest()} {self.dataset.fingerprint}"
+
+    def inner(self, places: Integers) -> Integers:
+        """Numbers within the dataset of places within the part. Shape: [B]."""
+        found = places % len(self.dataset)
+        behind = places - self.whole * len(self.dataset)
+        if len(self.extra):
+            found = np.where(behind >= 0, self.extra[np.maximum(behind, 0)], found)
+        return found
 
 
 class DatasetMixture:
     """Datasets one after the other, with the interface of one (`Utterances`).
+
+    A dataset that counts 2.3 times is there twice, and then a fixed choice of its utterances that makes up 0.3 of its
+    seconds: every epoch has the same utterances, so that the batch plan is exact.
 
     Args:
         parts: Pairs of a dataset and how often it counts.
@@ -26,20 +67,27 @@ class DatasetMixture:
         DatasetError: There is no part, or a repetition below 1.
     """
 
-    def __init__(self, parts: Sequence[tuple[Utterances, int]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Utterances, float]]) -> None:
         if not parts:
             raise DatasetError("no dataset given; name at least one")
         for dataset, repeat in parts:
             if repeat < 1:
                 raise DatasetError(f"{getattr(dataset, 'uri', 'dataset')}: repeat {repeat} is below 1; leave it out")
-        self._parts = tuple(parts)
+        self._parts = tuple(
+            _Part(dataset, int(times), _chosen(dataset, times - int(times))) for dataset, times in parts
+        )
         self._first = [0]
-        for dataset, repeat in parts:
-            self._first.append(self._first[-1] + len(dataset) * repeat)
-        if len(parts) == 1 and parts[0][1] == 1:
-            self._num_samples = parts[0][0].num_samples  # keep the memory map
+        for part in self._parts:
+            self._first.append(self._first[-1] + part.count)
+        if self._alone is not None:
+            self._num_samples = self._alone.num_samples  # keep the memory map
         else:
-            self._num_samples = np.concatenate([np.tile(dataset.num_samples, repeat) for dataset, repeat in parts])
+            self._num_samples = np.concatenate([part.num_samples for part in self._parts])
+
+    @property
+    def _alone(self) -> Utterances | None:
+        """The only dataset, where it counts once."""
+        return self._parts[0].dataset if len(self._parts) == 1 and self._parts[0].is_plain else None
 
     @property
     def num_samples(self) -> Int32Array:
@@ -49,17 +97,17 @@ class DatasetMixture:
     @property
     def fingerprint(self) -> str:
         """Identity of all parts, their order and repetitions; a single part once has its own."""
-        if len(self._parts) == 1 and self._parts[0][1] == 1:
-            return self._parts[0][0].fingerprint
+        if self._alone is not None:
+            return self._alone.fingerprint
         digest = hashlib.sha256(b"w2v2-ray mixture\n")
-        for dataset, repeat in self._parts:
-            digest.update(f"{repeat} {dataset.fingerprint}\n".encode())
+        for part in self._parts:
+            digest.update(f"{part.identity}\n".encode())
         return digest.hexdigest()[:32]
 
     @property
     def hours(self) -> float:
         """Audio hours, repetitions counted."""
-        return sum(dataset.hours * repeat for dataset, repeat in self._parts)
+        return float(self._num_samples.sum(dtype=np.int64)) / SAMPLE_RATE / 3600
 
     def check_checksums(self) -> None:
         """Read every byte of the datasets and compare checksums.
@@ -67,7 +115,7 @@ class DatasetMixture:
         Raises:
             DatasetError: Naming the file that was altered.
         """
-        for dataset in {id(part): part for part, _ in self._parts}.values():
+        for dataset in {id(part.dataset): part.dataset for part in self._parts}.values():
             if isinstance(dataset, SpeechDataset):
                 dataset.check_checksums()
 
@@ -92,15 +140,16 @@ class DatasetMixture:
         """
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
             raise IndexError(f"utterances {indices.min()} to {indices.max()} of a mixture of {len(self)}")
-        if len(self._parts) == 1 and self._parts[0][1] == 1:
-            return self._parts[0][0].crops(indices, starts, num_samples)
+        if self._alone is not None:
+            return self._alone.crops(indices, starts, num_samples)
         owners = np.searchsorted(self._first, indices, side="right") - 1
         found: dict[int, Samples] = {}
         for owner in np.unique(owners).tolist():
-            dataset, _ = self._parts[owner]
+            part = self._parts[owner]
             places = np.flatnonzero(owners == owner)
-            inner = (indices[places] - self._first[owner]) % len(dataset)
-            found.update(zip(places.tolist(), dataset.crops(inner, starts[places], num_samples[places]), strict=True))
+            inner = part.inner(indices[places] - self._first[owner])
+            sounds = part.dataset.crops(inner, starts[places], num_samples[places])
+            found.update(zip(places.tolist(), sounds, strict=True))
         return [found[place] for place in range(len(indices))]
 
     def utterance_id(self, index: int) -> str:
@@ -129,10 +178,9 @@ class DatasetMixture:
         """The dataset, the number within it, and (part, repetition)."""
         if not 0 <= index < len(self):
             raise IndexError(f"utterance {index} of a mixture of {len(self)}")
-        part = bisect_right(self._first, index) - 1
-        dataset, _ = self._parts[part]
-        repetition, inner = divmod(index - self._first[part], len(dataset))
-        return dataset, inner, (part, repetition)
+        number = bisect_right(self._first, index) - 1
+        part, place = self._parts[number], index - self._first[number]
+        return part.dataset, int(part.inner(np.array([place]))[0]), (number, place // len(part.dataset))
 
 
 def open_mixture(
@@ -140,6 +188,8 @@ def open_mixture(
     verify: Verify = "sizes",
     cache_dir: str | os.PathLike[str] | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    shares: Sequence[float] | None = None,
+    sampling_alpha: float | None = None,
 ) -> DatasetMixture:
     """Open datasets as one.
 
@@ -148,6 +198,8 @@ def open_mixture(
         verify: How much to check; see `SpeechDataset.open`.
         cache_dir: Node-local folder for remote shards.
         cache_bytes: Upper bound of that folder.
+        shares: Of the seconds of an epoch, by part; None takes the repetitions.
+        sampling_alpha: Make shares of the parts' seconds to this power; None takes `shares`.
 
     Raises:
         DatasetError: A dataset is missing or damaged, or a repetition is below 1.
@@ -155,4 +207,29 @@ def open_mixture(
     opened = {
         uri: SpeechDataset.open(uri, verify, cache_dir, cache_bytes) for uri in dict.fromkeys(u for u, _ in parts)
     }
+    datasets = [opened[uri] for uri, _ in parts]
+    if sampling_alpha is not None:
+        shares = [dataset.hours**sampling_alpha for dataset in datasets]
+    if shares is not None:
+        return DatasetMixture(list(zip(datasets, times_for(datasets, shares), strict=True)))
     return DatasetMixture([(opened[uri], repeat) for uri, repeat in parts])
+
+
+def times_for(datasets: Sequence[Utterances], shares: Sequence[float]) -> list[float]:
+    """How often each dataset counts in an epoch of which its seconds make up its share.
+
+    None is left out in part: the one that would be heard least is heard once, and sets the length of the epoch.
+    """
+    wanted = [share / dataset.hours for dataset, share in zip(datasets, shares, strict=True)]
+    return [times / min(wanted) for times in wanted]
+
+
+def _chosen(dataset: Utterances, fraction: float) -> Int32Array:
+    """Utterances that make up a fraction of a dataset's seconds; the same wherever they are chosen. Shape: [chosen]."""
+    if not fraction:
+        return np.zeros(0, np.int32)
+    seed = int.from_bytes(hashlib.sha256(dataset.fingerprint.encode()).digest()[:8], "little")
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset)).astype(np.int32)
+    ends = np.cumsum(dataset.num_samples[order], dtype=np.int64)
+    count = int(np.searchsorted(ends, fraction * int(ends[-1]), side="right"))
+    return np.sort(order[:count])

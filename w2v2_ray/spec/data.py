@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
 
 from w2v2_ray.spec.base import Finding, PositiveInt, Spec, largest_divisor
 
@@ -17,6 +17,9 @@ class DatasetRef(Spec):
     """Folder or URI that holds `dataset.json`."""
     repeat: PositiveInt = 1
     """How often each of its utterances counts within an epoch."""
+    share: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Its part of the seconds of an epoch, against the shares of the other datasets, as 0.7 to 0.3 or 7 to 3; the
+    dataset that needs it least is heard once an epoch, the others as often as that takes."""
 
 
 def _as_refs(value: Any) -> Any:
@@ -34,6 +37,9 @@ class DataSpec(Spec):
     """Training datasets, concatenated; a path alone is short for {path: ...}."""
     validation: tuple[DatasetRef, ...] = ()
     """Held-out datasets; empty means no validation."""
+    sampling_alpha: float | None = Field(default=None, ge=0, le=1)
+    """Shares of the training datasets, from their sizes: seconds to this power. 1 leaves them as they are, 0 makes all
+    equal; XLSR takes 0.5 over languages (arXiv:2006.13979, section 3)."""
     cache_dir: str | None = None
     """Node-local folder for shards read from an object store; null means a folder under the system's temporary one."""
     cache_bytes: PositiveInt = 50 * 2**30
@@ -45,6 +51,22 @@ class DataSpec(Spec):
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
         return _as_refs(value)
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """There is one way at a time to say how often a dataset is heard."""
+        shared = [ref for ref in self.train if ref.share is not None]
+        if shared and len(shared) < len(self.train):
+            other = next(ref for ref in self.train if ref.share is None)
+            yield Finding(f"train: {other.path} has no share, and others have; give every dataset one", ("train",))
+        if shared and self.sampling_alpha is not None:
+            yield Finding(
+                "sampling_alpha makes the shares, and train gives shares: leave one of them out",
+                ("sampling_alpha", "train"),
+            )
+        if any(ref.repeat > 1 for ref in self.train) and (shared or self.sampling_alpha is not None):
+            yield Finding("train: repeat says how often, and shares do as well; leave out repeat", ("train",))
+        if any(ref.share is not None for ref in self.validation):
+            yield Finding("validation: share has no meaning there, each utterance is judged once", ("validation",))
 
 
 class VirtualWorldSpec(Spec):
@@ -59,6 +81,9 @@ class VirtualWorldSpec(Spec):
     concat: PositiveInt = 8
     """Consecutive sub-batches forwarded at once as one micro-batch. Larger uses a GPU better and needs more memory;
     masks, negatives and loss constants stay per sub-batch."""
+    curriculum_epochs: NonNegativeInt = 0
+    """First epochs in which micro-batches come in the order of their lengths, shortest first, as fairseq's
+    `dataset.curriculum` and SortaGrad (arXiv:1512.02595, section 3.2) have it; shuffled from then on."""
 
     def broken_rules(self) -> Iterator[Finding]:
         """Micro-batches must divide an update."""

@@ -148,7 +148,7 @@ def _words(part: Any) -> str:
         length = "" if Ellipsis in get_args(part) else f"{len(inner)} "
         specs = specs_in(part)
         if specs and "path" in specs[0].model_fields:
-            return "a path, or a list of paths or of mappings {path: ..., repeat: ...}"
+            return "a path, or a list of paths or of mappings {path: ..., repeat: ..., share: ...}"
         return f"a list of {length}entries, each {_words(_leaves(inner[0])[0])}"
     return "another value"
 

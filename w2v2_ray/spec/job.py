@@ -153,7 +153,9 @@ class TrainJob(Job):
 
     def identity(self) -> dict[str, str]:
         """What a run's result depends on, beside its data, by name: a checkpoint of another identity is not resumed."""
-        return {"batch": self.batch.model_dump_json(), "seed": str(self.seed)}
+        # What came later says nothing while it is off: checkpoints of before are those of the same run.
+        later = set() if self.batch.curriculum_epochs else {"curriculum_epochs"}
+        return {"batch": self.batch.model_dump_json(exclude=later), "seed": str(self.seed)}
 
     def broken_rules(self) -> Iterator[Finding]:
         """Rules between the parts of any training job."""

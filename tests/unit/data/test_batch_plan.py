@@ -15,9 +15,7 @@ from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.errors import DatasetError
 
 
-def make_plan(
-    lengths, *, concat=1, seed=1, max_tokens=1000, size_multiple=8, min_samples=10, max_samples=400, usable=None
-):
+def make_plan(lengths, *, concat=1, seed=1, max_tokens=1000, size_multiple=8, min_samples=10, max_samples=400, **more):
     return BatchPlan(
         np.asarray(lengths),
         max_tokens=max_tokens,
@@ -26,7 +24,7 @@ def make_plan(
         min_samples=min_samples,
         max_samples=max_samples,
         streams=RandomStreams(seed),
-        usable=usable,
+        **more,
     )
 
 
@@ -186,3 +184,29 @@ def test_any_number_of_workers_shares_an_update_evenly(per_update, world_size, u
     assert [m for share in shares for m in share] == list(range((update - 1) * per_update, update * per_update))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("concat", [1, 3])
+def test_a_curriculum_goes_from_short_to_long_and_then_shuffles(concat):
+    lengths = np.random.default_rng(1).integers(10, 400, 300)
+    plan = make_plan(lengths, concat=concat, curriculum_epochs=2)
+    plain = make_plan(lengths, concat=concat)
+    per_epoch = plan.sub_batches_per_epoch // concat
+    for epoch in range(4):
+        inner = range(epoch * per_epoch + 2, (epoch + 1) * per_epoch - 2)
+        longest = [plan.micro_batch(index).padded_samples for index in inner]
+        if epoch < 2:
+            assert longest == sorted(longest)
+        else:
+            assert longest != sorted(longest)
+    late = 3 * per_epoch
+    assert [u.tolist() for u in plan.micro_batch(late).utterances] == [
+        u.tolist() for u in plain.micro_batch(late).utterances
+    ]
+    used = Counter(
+        (epoch, int(u))
+        for index in range(2 * per_epoch + 2)
+        for epoch, part in zip(plan.micro_batch(index).epochs, plan.micro_batch(index).utterances, strict=True)
+        for u in part
+    )
+    assert all(used[epoch, u] == 1 for epoch in range(2) for u in range(300))

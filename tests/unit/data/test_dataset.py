@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import soundfile
 
 from w2v2_ray.data import dataset as dataset_module
 from w2v2_ray.data.dataset import SpeechDataset, Utterances
-from w2v2_ray.data.mixture import DatasetMixture, open_mixture
+from w2v2_ray.data.mixture import DatasetMixture, open_mixture, times_for
 from w2v2_ray.data.report import dataset_report
 from w2v2_ray.errors import DatasetError
 
@@ -267,3 +268,58 @@ def test_a_report_adds_up(make_dataset):
     assert sum(entry.hours for entry in report.lengths) == pytest.approx(report.hours) == pytest.approx(dataset.hours)
     assert report.speakers == 3
     assert (report.shortest_s, report.longest_s) == (8000 / 16000, 8900 / 16000)
+
+
+def seconds_of(mixture, sizes) -> list[int]:
+    ends = np.cumsum([0, *sizes])
+    return [int(mixture.num_samples[a:b].sum()) for a, b in pairwise(ends)]
+
+
+@pytest.mark.parametrize("shares", [(1, 1, 1), (7, 2, 1), (0.2, 0.3, 0.5), (1, 5, 20)])
+def test_shares_are_of_the_seconds_and_nothing_is_left_out(make_dataset, shares):
+    datasets = [make_dataset("a", 40), make_dataset("b", 17, seed=9), make_dataset("c", 9, seed=4)]
+    times = times_for(datasets, shares)
+    assert min(times) == 1
+    mixture = DatasetMixture(list(zip(datasets, times, strict=True)))
+    heard = seconds_of(mixture, [part.count for part in mixture._parts])
+    assert sum(heard) == mixture.num_samples.sum()
+    for dataset, count, share in zip(datasets, heard, shares, strict=True):
+        # Off by no more than one utterance of each.
+        assert abs(count / sum(heard) - share / sum(shares)) < 3 * dataset.num_samples.max() / sum(heard)
+    ids = [mixture.utterance_id(index) for index in range(len(mixture))]
+    assert len(set(ids)) == len(mixture)
+    for number, dataset in enumerate(datasets):
+        assert {f"{number}:{dataset.utterance_id(index)}" for index in range(len(dataset))} <= set(ids)
+
+
+def test_what_is_heard_once_more_is_the_same_everywhere_and_is_that_audio(make_dataset):
+    first, second = make_dataset("a", 12), make_dataset("b", 7, seed=9)
+    mixture, again = (DatasetMixture([(first, 1), (second, 2.6)]) for _ in range(2))
+    assert mixture.fingerprint == again.fingerprint
+    assert mixture.fingerprint != DatasetMixture([(first, 1), (second, 2.4)]).fingerprint
+    assert mixture.fingerprint != DatasetMixture([(first, 1), (second, 2)]).fingerprint
+    extra = range(12 + 14, len(mixture))
+    assert 2 <= len(extra) <= 6
+    everywhere = np.arange(len(mixture))[::-1]
+    sounds = mixture.crops(everywhere, np.zeros_like(everywhere), np.full(len(everywhere), 50))
+    for sound, index in zip(sounds, everywhere, strict=True):
+        np.testing.assert_array_equal(sound, mixture.crop(int(index), 0, 50))
+        assert len(mixture.audio(int(index))) == mixture.num_samples[index]
+    for index in extra:
+        name = mixture.utterance_id(index)
+        assert name.endswith("+2")
+        inner = next(n for n in range(7) if name == f"1:{second.utterance_id(n)}+2")
+        np.testing.assert_array_equal(mixture.audio(index), second.audio(inner))
+        assert mixture.transcript(index) == second.transcript(inner)
+
+
+def test_alpha_goes_from_the_sizes_to_equal_parts(make_dataset):
+    uris = [make_dataset("a", 40).uri, make_dataset("b", 5, seed=9).uri]
+    as_they_are, half, equal = (
+        open_mixture([(uri, 1) for uri in uris], sampling_alpha=alpha) for alpha in (1.0, 0.5, 0.0)
+    )
+    assert [part.count for part in as_they_are._parts] == [40, 5]
+    small, large = (SpeechDataset.open(uri).hours for uri in reversed(uris))
+    wanted = (large / small) ** 0.5
+    assert half._parts[1].count / 5 == pytest.approx(wanted, rel=0.1)
+    assert equal.hours == pytest.approx(2 * large, rel=0.05)

@@ -311,3 +311,29 @@ def test_a_task_may_have_state_of_its_own_that_checkpoints_keep_bit_for_bit(worl
     (kept / "task.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"task\.safetensors: damaged"):
         read_extra_state(kept)
+
+
+def test_shares_and_a_curriculum_are_as_exact_as_one_dataset_under_resizing_and_at_the_end_of_epochs(
+    worlds: Worlds, tiny_job, tiny_dataset, tiny_validation
+):
+    train = [{"path": str(tiny_dataset), "share": 1}, {"path": str(tiny_validation), "share": 1}]
+    changes = {"data.train": train, "batch.curriculum_epochs": 1, "updates": 8}
+    alone, resized = (tiny_job({**changes, "name": name}) for name in ("alone", "resized"))
+    run(worlds[1], alone)
+    run(worlds[2], resized, stop_at=3)
+    run(worlds[1], resized, stop_at=5)
+    run(worlds[2], resized)
+    assert_same_run(alone, resized)
+    used: dict[int, list[str]] = {}
+    for (_, epoch), utterances in ledger_of(resized).items():
+        used.setdefault(epoch, []).extend(utterances)
+    finished = [epoch for epoch in used if epoch < max(used)]
+    assert len(finished) >= 1
+    for epoch in finished:
+        assert max(Counter(used[epoch]).values()) == 1
+        assert set(used[epoch]) == set(used[finished[0]])
+    parts = Counter(name.partition(":")[0] for name in used[finished[0]])
+    assert set(parts) == {"0", "1"}
+    again = [name for name in used[finished[0]] if "+" in name]
+    assert again  # the smaller one is heard more than once an epoch
+    assert len({name.partition(":")[0] for name in again}) == 1

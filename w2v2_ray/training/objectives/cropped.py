@@ -33,6 +33,7 @@ def build_plan(
         min_samples=job.batch.min_samples,
         max_samples=job.batch.max_samples,
         streams=streams,
+        curriculum_epochs=0 if validation else job.batch.curriculum_epochs,
     )
 
 

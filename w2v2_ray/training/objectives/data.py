@@ -11,7 +11,7 @@ from w2v2_ray.data.mixture import DatasetMixture, open_mixture
 from w2v2_ray.spec.data import DatasetRef
 from w2v2_ray.spec.job import TrainJob
 
-_Key = tuple[tuple[DatasetRef, ...], str | None, int]
+_Key = tuple[tuple[DatasetRef, ...], str | None, int, float | None]
 _KEPT: ContextVar[dict[_Key, DatasetMixture] | None] = ContextVar("kept_open", default=None)
 
 
@@ -28,7 +28,8 @@ def kept_open() -> Iterator[None]:
 def open_data(job: TrainJob, refs: tuple[DatasetRef, ...], verify: Verify = "none") -> DatasetMixture:
     """Open a job's datasets; what the driver has checked is not checked again."""
     kept = _KEPT.get()
-    key = (refs, job.data.cache_dir, job.data.cache_bytes)
+    alpha = job.data.sampling_alpha if refs == job.data.train else None
+    key = (refs, job.data.cache_dir, job.data.cache_bytes, alpha)
     if kept is not None and key in kept:
         return kept[key]
     mixture = open_mixture(
@@ -36,6 +37,8 @@ def open_data(job: TrainJob, refs: tuple[DatasetRef, ...], verify: Verify = "non
         verify=verify,
         cache_dir=job.data.cache_dir,
         cache_bytes=job.data.cache_bytes,
+        shares=None if any(ref.share is None for ref in refs) else [ref.share or 0.0 for ref in refs],
+        sampling_alpha=alpha,
     )
     if kept is not None:
         kept[key] = mixture

@@ -59,6 +59,7 @@ def build_plan(
         min_samples=1,
         max_samples=job.batch.max_samples,
         streams=streams,
+        curriculum_epochs=0 if validation else job.batch.curriculum_epochs,
         usable=selection.usable,
     )
 
