@@ -39,6 +39,7 @@ _UPDATES = {10: 600, 20: 900, 60: 1200, None: 1500}
 """Fine-tuning updates by minutes of labels: as many for every start and factor."""
 
 _CONTINUED_UPDATES = 600
+FACTORS = ("none", "2", "3", "4")
 
 AUGMENTATIONS: dict[str, Job] = {
     "none": {},
@@ -80,6 +81,7 @@ class Bench:
         parallel: Trainings at a time.
         seeds: Of every row.
         updates: Of fine-tuning on all labels; fewer for smaller machines.
+        factors: Of the Hourglass, as texts.
     """
 
     speech: Path
@@ -87,6 +89,7 @@ class Bench:
     parallel: int
     seeds: tuple[int, ...] = _SEEDS
     updates: int = _UPDATES[None]
+    factors: tuple[str, ...] = FACTORS
 
     def dataset(self, name: str) -> str:
         """A prepared dataset's folder."""
@@ -300,7 +303,7 @@ def _continued_job(bench: Bench, corpus: str, seed: int) -> Job:
 
 def hourglass(bench: Bench) -> str:
     """No Hourglass and factors 2 to 4 at equal updates, from random weights on all of AN4's labels."""
-    factors: dict[str, Job] = {"none": {}, **{str(factor): _factor(factor) for factor in (2, 3, 4)}}
+    factors = {key: {} if key == "none" else _factor(int(key)) for key in bench.factors}
     rows: dict[tuple[str, int], Job] = {
         (key, seed): finetune_job(
             bench, f"hourglass_{key}_{seed}", "an4", None, seed, model=small_model(hourglass=factor or None)
@@ -359,8 +362,10 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=2, help="trainings at a time, of one thread each")
     parser.add_argument("--seeds", type=int, nargs="+", default=_SEEDS, help="of every row")
     parser.add_argument("--updates", type=int, default=_UPDATES[None], help="of fine-tuning on all labels")
+    parser.add_argument("--factors", nargs="+", choices=FACTORS, default=FACTORS, help="of the Hourglass")
     args = parser.parse_args()
-    bench = Bench(args.speech.resolve(), args.out.resolve(), args.parallel, tuple(args.seeds), args.updates)
+    folders = args.speech.resolve(), args.out.resolve()
+    bench = Bench(*folders, args.parallel, tuple(args.seeds), args.updates, tuple(args.factors))
     prepare(bench)
     for name in args.experiments:
         table = EXPERIMENTS[name](bench)
