@@ -107,6 +107,19 @@ def prepare(
     segment_pause_s: Annotated[
         float, typer.Option(min=0.05, help="A pause of this many seconds ends a piece, however short.")
     ] = 1.0,
+    min_chars_per_s: Annotated[
+        float | None, typer.Option(min=0.0, help="Slower transcripts are rejected, characters a second; see `inspect`.")
+    ] = None,
+    max_chars_per_s: Annotated[
+        float | None, typer.Option(min=0.0, help="Faster transcripts are rejected, characters a second; see `inspect`.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help='Transcripts with other characters are rejected, such as "a-z \'".')
+    ] = None,
+    require_text: Annotated[bool, typer.Option("--require-text", help="Reject what has no transcript.")] = False,
+    drop_copies: Annotated[
+        bool, typer.Option("--drop-copies", help="Of utterances with the same samples keep the first.")
+    ] = False,
     text_key: Annotated[
         str | None, typer.Option(help="Key or column of the transcript; the usual names are known.")
     ] = None,
@@ -132,6 +145,7 @@ def prepare(
     from w2v2_ray.data.segmentation.recordings import SegmentSettings
     from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.data.sources import SourceListing
+    from w2v2_ray.data.text_limits import TextLimits
     from w2v2_ray.errors import UserError
     from w2v2_ray.orchestration.ingest import HoldOut
 
@@ -144,6 +158,8 @@ def prepare(
         codec=codec.value,
         limits=DurationLimits(min_s, max_s),
         target_shard_bytes=round(shard_mb * 2**20),
+        texts=TextLimits(min_chars_per_s, max_chars_per_s, symbols, require_text),
+        drop_copies=drop_copies,
         signal=SignalLimits(max_peak, max_clipped, min_level_dbfs),
     )
 

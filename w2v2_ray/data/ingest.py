@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
+from w2v2_ray.data.contents import digest_of
 from w2v2_ray.data.copies import Copies, copies_of
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.index import DatasetIndex
-from w2v2_ray.data.ingest_plan import IngestSettings, Reject, ShardResult, ShardTask, ingest_key
+from w2v2_ray.data.ingest_plan import Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_dataset_manifest
+from w2v2_ray.data.rejection import FILTERS, RejectReason, reject
 from w2v2_ray.data.schema import (
     INDEX_NAME,
     INGEST_NAME,
@@ -74,11 +76,12 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         speakers: set[str] = set()
         transcribed = 0
         rejects: list[Reject] = []
+        digests: list[tuple[str, str]] = []
         odd: Counter[str] = Counter()
         try:
             for item in task.items:
                 try:
-                    speech = _load(item, task.settings, copies)
+                    speech = _load(item, task, copies)
                 except AudioError as error:
                     rejects.append(_reject(item, error))
                 else:
@@ -86,6 +89,8 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
                     num_samples.append(len(speech.samples))
                     speakers.update({item.speaker} if item.speaker is not None else ())
                     transcribed += item.transcript is not None
+                    if task.settings.drop_copies:
+                        digests.append((item.id, digest_of(speech.samples).hex()))
                     odd.update(note.value for note in speech.notes)
                 if progress is not None:
                     progress(1)
@@ -110,6 +115,7 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         speakers=tuple(sorted(speakers)),
         transcribed=transcribed,
         rejects=tuple(rejects),
+        digests=tuple(digests),
         odd=dict(sorted(odd.items())),
     )
     task.note.write_bytes(result.model_dump_json().encode())
@@ -208,7 +214,7 @@ def finalise(
     ).to_bytes()
     (out / INDEX_NAME).write_bytes(index)
     totals = _totals(entries, results, len(rejects))
-    record: dict[str, Any] = {"key": ingest_key(tasks), "settings": asdict(tasks[0].settings)}
+    record: dict[str, Any] = {"key": ingest_key(tasks), "settings": tasks[0].settings.as_dict()}
     if asked is not None:
         record["asked"] = asked
     if source is not None:
@@ -261,11 +267,32 @@ def check_rejects(rejects: Sequence[Reject], total: int, out: Location, max_reje
     report = f"{len(rejects)} of {total} files were rejected ({reasons}); see {out / REJECTS_NAME}"
     if len(rejects) == total:
         raise DatasetError(f"{out}: no usable audio: {report}")
-    if len(rejects) > max_rejects * total:
+    if sum(reject.reason not in FILTERS for reject in rejects) > max_rejects * total:
         raise DatasetError(
             f"{out}: {report}. The limit is --max-rejects {max_rejects:g}: mend the files, or run again with "
             f"--max-rejects {len(rejects) / total + 0.0005:.3f}; finished shards are kept"
         )
+
+
+def without_copies(parts: Sequence[Sequence[ShardTask]], results: Sequence[Sequence[ShardResult]]) -> list[ShardTask]:
+    """Tasks that write those shards again that hold copies of what an earlier utterance has.
+
+    Args:
+        parts: Tasks of each dataset that is made together; what an earlier dataset holds is a copy in a later one.
+        results: The same.
+    """
+    first: dict[str, str] = {}
+    again: list[ShardTask] = []
+    for tasks, written in zip(parts, results, strict=True):
+        for task, result in zip(tasks, written, strict=True):
+            copies = {}
+            for name, digest in result.digests:
+                if first.setdefault(digest, name) != name:
+                    copies[name] = first[digest]
+            if copies:
+                key = hashlib.sha256(json.dumps([task.key, sorted(copies.items())]).encode()).hexdigest()
+                again.append(replace(task, key=key, copies=copies))
+    return again
 
 
 def _totals(entries: Sequence[ShardEntry], results: Sequence[ShardResult], rejected: int) -> DatasetTotals:
@@ -280,12 +307,17 @@ def _totals(entries: Sequence[ShardEntry], results: Sequence[ShardResult], rejec
     )
 
 
-def _load(item: SourceItem, settings: IngestSettings, copies: Copies) -> Speech:
+def _load(item: SourceItem, task: ShardTask, copies: Copies) -> Speech:
+    settings = task.settings
     if item.problem is not None:
         raise AudioError(item.problem)
+    if item.id in task.copies:
+        raise reject(RejectReason.COPY, f"has the samples of {task.copies[item.id]} (--drop-copies)")
     excerpt = Excerpt(item.offset_s, item.duration_s, item.frames)
     with copies.path(item) as path:
-        return judge_speech(path, settings.limits, excerpt, settings.signal)
+        speech = judge_speech(path, settings.limits, excerpt, settings.signal)
+    settings.texts.check(item.transcript, len(speech.samples))
+    return speech
 
 
 def _reject(item: SourceItem, error: AudioError) -> Reject:

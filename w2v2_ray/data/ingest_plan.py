@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from w2v2_ray.data.audio import DurationLimits
 from w2v2_ray.data.corpora.item import SourceItem, stamp_of
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE, SCHEMA_VERSION, Codec, ShardEntry
 from w2v2_ray.data.signal import SignalLimits
+from w2v2_ray.data.text_limits import TextLimits
 from w2v2_ray.places.storage import Location
 
 _PCM_BYTES_PER_S = 2 * SAMPLE_RATE
@@ -39,12 +40,24 @@ class IngestSettings:
         limits: Lengths that are kept.
         target_shard_bytes: Size that shards should have, roughly.
         signal: Signals that are kept.
+        texts: Transcripts that are kept.
+        drop_copies: Keep only the first of several utterances with the same samples.
     """
 
     codec: Codec = "pcm16"
     limits: DurationLimits = field(default_factory=DurationLimits)
     target_shard_bytes: int = 128 * 2**20
     signal: SignalLimits = field(default_factory=SignalLimits)
+    texts: TextLimits = field(default_factory=TextLimits)
+    drop_copies: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and for keys; filters that are off are left out, as before there were any."""
+        fields = asdict(self)
+        for name in ("texts", "drop_copies"):
+            if getattr(self, name) == getattr(IngestSettings(), name):
+                del fields[name]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,7 @@ class ShardTask:
         items: What goes in.
         settings: How.
         out: The dataset's folder.
+        copies: Utterances that have the samples of an earlier one, and that one's id, once that is known.
     """
 
     number: int
@@ -64,6 +78,7 @@ class ShardTask:
     items: tuple[SourceItem, ...]
     settings: IngestSettings
     out: Location
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
@@ -104,6 +119,8 @@ class ShardResult(BaseModel):
     transcribed: int
     """Rows with a transcript."""
     rejects: tuple[Reject, ...]
+    digests: tuple[tuple[str, str], ...] = ()
+    """Id and SHA-256 of the samples of each row, where copies are to be found."""
     odd: dict[str, int] = {}
     """Rows with something odd about their signal, for each `SignalNote`."""
 
@@ -141,7 +158,7 @@ def asked_key(items: Sequence[SourceItem], settings: IngestSettings, segment: di
 
 
 def _key_start(settings: IngestSettings) -> Any:
-    return hashlib.sha256(json.dumps([SCHEMA_VERSION, SAMPLE_RATE, asdict(settings)]).encode())
+    return hashlib.sha256(json.dumps([SCHEMA_VERSION, SAMPLE_RATE, settings.as_dict()]).encode())
 
 
 def _content_fields(item: SourceItem) -> tuple[Any, ...]:

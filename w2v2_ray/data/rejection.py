@@ -23,6 +23,23 @@ class RejectReason(StrEnum):
     TOO_LONG = "too_long"
     BAD_TRANSCRIPT = "bad_transcript"
     NOT_AS_LISTED = "not_as_listed"
+    NO_TRANSCRIPT = "no_transcript"
+    TEXT_TOO_LONG = "text_too_long"
+    TEXT_TOO_SHORT = "text_too_short"
+    OTHER_SYMBOLS = "other_symbols"
+    COPY = "copy"
+
+
+FILTERS = frozenset(
+    (
+        RejectReason.NO_TRANSCRIPT,
+        RejectReason.TEXT_TOO_LONG,
+        RejectReason.TEXT_TOO_SHORT,
+        RejectReason.OTHER_SYMBOLS,
+        RejectReason.COPY,
+    )
+)
+"""Reasons that a user asked for: they say nothing about the state of the source."""
 
 
 def reject(reason: RejectReason, detail: str) -> AudioError:

@@ -22,6 +22,7 @@ from w2v2_ray.data.ingest import (
     ingest_folder,
     note_rejects,
     recorded_rejects,
+    without_copies,
     write_shard,
 )
 from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, asked_key, ingest_key, plan_shards
@@ -191,6 +192,8 @@ def prepare_dataset(
         for part in unfinished:
             folders.enter_context(ingest_folder(part.place))
         _write(unfinished, jobs, _Counter(progress, sum(part.listed for part in unfinished)), notify)
+        if settings.drop_copies:
+            _drop_copies(unfinished, jobs, notify)
         if len(parts) > 1:
             _check_all(parts, max_rejects)
             max_rejects = 1.0  # of a part: the whole was judged
@@ -264,6 +267,22 @@ def _write(parts: Sequence[_Part], jobs: int, report: _Counter, notify: Callable
     results = iter(_in_process(tasks, report) if in_process else _over_ray(tasks, jobs, report, notify))
     for part in parts:
         part.results = [next(results) for _ in part.tasks]
+
+
+def _drop_copies(parts: Sequence[_Part], jobs: int, notify: Callable[[str], None]) -> None:
+    """Write shards again without what is there twice; a copy between both parts stays in the one held out."""
+    ordered = sorted(parts, key=lambda part: part.name != "held out")
+    again = without_copies([part.tasks for part in ordered], [part.results for part in ordered])
+    if not again:
+        return
+    quiet = _Counter(None, 0)
+    in_process = min(jobs, len(again)) == 1
+    written = _in_process(again, quiet) if in_process else _over_ray(again, jobs, quiet, notify)
+    results = {task.note.uri: result for task, result in zip(again, written, strict=True)}
+    for part in parts:
+        part.results = [
+            results.get(task.note.uri, result) for task, result in zip(part.tasks, part.results, strict=True)
+        ]
 
 
 def _check_all(parts: Sequence[_Part], max_rejects: float) -> None:
