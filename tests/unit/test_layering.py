@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"errors", "spec", "places", "data", "model", "run", "engine", "team"},
     "recognition": {"errors", "impostors", "spec", "places", "data", "model", "training"},
     "extraction": {"errors", "spec", "places", "data", "model"},
-    "reporting": {"errors", "spec", "run"},
+    "reporting": {"errors", "spec", "data", "run"},
     "orchestration": {"errors", "processors", "spec", "places", "data", "run", "team", "training"},
     "bench": {"errors", "resident_memory", "spec", "places", "data", "model", "synthesis", "engine", "reporting"},
     "tune": {"errors", "processors", "spec", "places", "run", "engine", "training", "orchestration", "reporting"},

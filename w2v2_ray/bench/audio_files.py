@@ -12,7 +12,7 @@ from typing import Any
 import soundfile
 
 from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
-from w2v2_ray.data.copies import copies_of
+from w2v2_ray.data.fetching import local_files
 from w2v2_ray.data.ingest import finalise, finished_dataset, ingest_folder, write_shard
 from w2v2_ray.data.ingest_plan import IngestSettings, ingest_key, plan_shards
 from w2v2_ray.data.schema import SAMPLE_RATE, Codec
@@ -44,7 +44,7 @@ def copy_files(source: Path, folder: Path, copies: int, suffix: str) -> None:
             continue
         if item.problem is not None:
             raise AudioError(f"{item.path}: {item.problem}")
-        with copies_of([item]) as copies_, copies_.path(item) as path:
+        with local_files([item]) as files, files.path(item) as path:
             samples = load_speech(path, limits, Excerpt(item.offset_s, item.duration_s, item.frames))
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from w2v2_ray.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -12,7 +15,6 @@ if TYPE_CHECKING:
     from w2v2_ray.data.report import DatasetReport
 
 _BAR_WIDTH = 40
-_SYMBOLS = 60
 
 
 def inspect_command(
@@ -24,15 +26,23 @@ def inspect_command(
         bool,
         typer.Option("--fast", help="Compare names and sizes only; read no audio for checksums and levels."),
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Also write one self-contained HTML page about a dataset.", metavar="PAGE.html"),
+    ] = None,
 ) -> None:
     """Verify a dataset's or checkpoint's checksums and show what it holds.
 
     Of a dataset hours, utterances, speakers, lengths, level, clipping, silence, codec and fingerprint; of a checkpoint
     update, parameters and files. A truncated, altered or missing file is named, and the exit code is then 2.
+    --html writes a page as well, with histograms, speakers, scripts, words, copies, suspicious texts, rejects and how
+    the dataset was made; with --fast it has only what needs no audio.
     """
     from w2v2_ray.cli.inspect_checkpoint import checkpoint_report, is_checkpoint, print_checkpoint
 
     if is_checkpoint(path):
+        if html is not None:
+            raise UserError(f"{path}: is a checkpoint; --html writes pages of datasets, use --json for checkpoints")
         contents = checkpoint_report(path, fast=fast)
         if as_json:
             import json
@@ -41,7 +51,7 @@ def inspect_command(
         else:
             print_checkpoint(contents)
         return
-    report = inspect_dataset(path, fast=fast)
+    report = inspect_dataset(path, fast=fast) if html is None else write_dataset_page(path, html, fast=fast)
     if as_json:
         import json
         from dataclasses import asdict
@@ -49,6 +59,8 @@ def inspect_command(
         print(json.dumps(asdict(report), indent=1))
         return
     print_dataset(report)
+    if html is not None:
+        typer.echo(str(html))
 
 
 def inspect_dataset(path: str, *, fast: bool) -> DatasetReport:
@@ -60,93 +72,43 @@ def inspect_dataset(path: str, *, fast: bool) -> DatasetReport:
     return dataset_report(dataset, checksums_verified=not fast, levels=not fast)
 
 
+def write_dataset_page(path: str, page: Path, *, fast: bool) -> DatasetReport:
+    """The same, with a page of it.
+
+    Raises:
+        StorageError: The page cannot be written; that is found before any audio is read.
+    """
+    from w2v2_ray.places.new_files import new_file
+    from w2v2_ray.reporting.dataset_page import render_dataset_page
+
+    with new_file(page) as temporary:
+        temporary.touch()  # reading may take hours: whether a file can be made here is to be known first
+        report = inspect_dataset(path, fast=fast)
+        # A path may hold what is not Unicode.
+        temporary.write_text(render_dataset_page(report), encoding="utf-8", errors="backslashreplace")
+    return report
+
+
 def print_dataset(report: DatasetReport) -> None:
     """Show a report on the terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from w2v2_ray.reporting.dataset_lines import figure_lines
 
     console = Console()
     figures = Table.grid(padding=(0, 2))
-    verified = "checksums verified" if report.checksums_verified else "names and sizes verified (--fast)"
-    for name, value in (
-        ("dataset", report.path),
-        ("hours", f"{report.hours:.3f}"),
-        ("utterances", f"{report.utterances:,} ({report.transcribed:,} with a transcript)"),
-        ("speakers", f"{report.speakers:,}"),
-        (
-            "lengths",
-            f"{report.shortest_s:.2f} to {report.longest_s:.2f} s, median {report.median_s:.2f} s, "
-            f"90 % within {report.p5_s:.2f} to {report.p95_s:.2f} s",
-        ),
-        *_levels(report),
-        *_contents(report),
-        ("rejected", f"{report.rejected:,} at ingest"),
-        ("kept but odd", ", ".join(f"{note} {count:,}" for note, count in report.odd.items()) or "none noted"),
-        ("codec", f"{report.codec}, {report.sample_rate} Hz mono"),
-        ("shards", f"{report.shards:,}, {report.bytes / 2**20:,.1f} MiB, {verified}"),
-        ("fingerprint", report.fingerprint),
-        ("created by", report.created_by),
-    ):
-        figures.add_row(f"[bold]{name}[/]", value)
+    for name, value in figure_lines(report):
+        figures.add_row(f"[bold]{name}[/]", escape(value))
     console.print(figures, highlight=False, soft_wrap=True)
     console.print(_histogram(report), highlight=False)
 
 
-def _levels(report: DatasetReport) -> list[tuple[str, str]]:
-    """Lines about the signal."""
-    from w2v2_ray.data.levels import SILENCE_DBFS
-
-    levels = report.levels
-    if levels is None:
-        return [("level", "not read (--fast)")]
-    level, peak = levels.level_dbfs, levels.peak_dbfs
-    return [
-        (
-            "level",
-            f"{level.lowest:.1f} to {level.highest:.1f} dBFS, median {level.median:.1f}, "
-            f"90 % within {level.p5:.1f} to {level.p95:.1f}",
-        ),
-        ("peak", f"{peak.lowest:.1f} to {peak.highest:.1f} dBFS, median {peak.median:.1f}"),
-        ("clipped", f"{levels.clipped_fraction:.4%} of samples, in {levels.clipped_utterances:,} utterances"),
-        (
-            "silence",
-            f"{levels.silence_fraction:.1%} below {SILENCE_DBFS:g} dBFS; {levels.silent_utterances:,} utterances "
-            "are silent",
-        ),
-    ]
-
-
-def _contents(report: DatasetReport) -> list[tuple[str, str]]:
-    """Lines about what is said, and what is there twice."""
-    from rich.markup import escape
-
-    found = report.contents
-    if found is None:
-        return []
-    lines = [("audio alone", found.audio_fingerprint)]
-    if found.copies:
-        lines.append(
-            ("copies", f"{found.copies:,} have the samples of another: {escape(', '.join(found.copy_examples))}")
-        )
-    if found.characters_per_s is not None:
-        rate = found.characters_per_s
-        shown = " ".join("space" if symbol == " " else escape(symbol) for symbol in list(found.symbols)[:_SYMBOLS])
-        more = f" and {len(found.symbols) - _SYMBOLS} more" if len(found.symbols) > _SYMBOLS else ""
-        lines.append(("symbols", f"{len(found.symbols)}: {shown}{more}"))
-        lines.append(("spoken", f"{rate.p5:.1f} to {rate.p95:.1f} characters/s in 90 %, median {rate.median:.1f}"))
-    if found.too_fast or found.too_slow:
-        lines.append(
-            (
-                "suspicious",
-                f"{found.too_fast:,} texts too long for their audio, {found.too_slow:,} too short: "
-                f"{escape(', '.join(found.misfit_examples))}",
-            )
-        )
-    return lines
-
-
 def _histogram(report: DatasetReport) -> Table:
     from rich.table import Table
+
+    from w2v2_ray.reporting.dataset_lines import span_of
 
     table = Table(title="lengths", box=None, title_justify="left", title_style="bold")
     table.add_column("seconds", justify="right")
@@ -155,7 +117,8 @@ def _histogram(report: DatasetReport) -> Table:
     table.add_column("")
     most = max(entry.utterances for entry in report.lengths)
     for entry in report.lengths:
-        span = f"{entry.from_s:g} - {entry.to_s:g}" if entry.to_s is not None else f"{entry.from_s:g} -"
         bar = "█" * round(_BAR_WIDTH * entry.utterances / most)
-        table.add_row(span, f"{entry.utterances:,}", f"{entry.hours:.2f}", bar or ("▏" if entry.utterances else ""))
+        table.add_row(
+            span_of(entry), f"{entry.utterances:,}", f"{entry.hours:.2f}", bar or ("▏" if entry.utterances else "")
+        )
     return table

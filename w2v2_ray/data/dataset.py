@@ -173,6 +173,11 @@ class SpeechDataset:
         return self._location.uri
 
     @property
+    def location(self) -> Location:
+        """Its folder."""
+        return self._location
+
+    @property
     def num_samples(self) -> Int32Array:
         """Length of every utterance, shape [utterances]; read-only."""
         return self.index.num_samples

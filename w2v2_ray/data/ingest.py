@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
-from w2v2_ray.data.contents import digest_of
-from w2v2_ray.data.copies import Copies, copies_of
+from w2v2_ray.data.copies import digest_of
 from w2v2_ray.data.corpora.item import SourceItem
+from w2v2_ray.data.fetching import LocalFiles, local_files
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.ingest_plan import Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_dataset_manifest
@@ -70,7 +70,7 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         if progress is not None:
             progress(len(task.items))
         return finished
-    with _temporary_file(task) as temporary, copies_of(task.items) as copies:
+    with _temporary_file(task) as temporary, local_files(task.items) as files:
         writer = ShardWriter(temporary, task.settings.codec)
         num_samples: list[int] = []
         speakers: set[str] = set()
@@ -81,7 +81,7 @@ def write_shard(task: ShardTask, progress: Progress | None = None) -> ShardResul
         try:
             for item in task.items:
                 try:
-                    speech = _load(item, task, copies)
+                    speech = _load(item, task, files)
                 except AudioError as error:
                     rejects.append(_reject(item, error))
                 else:
@@ -307,14 +307,14 @@ def _totals(entries: Sequence[ShardEntry], results: Sequence[ShardResult], rejec
     )
 
 
-def _load(item: SourceItem, task: ShardTask, copies: Copies) -> Speech:
+def _load(item: SourceItem, task: ShardTask, files: LocalFiles) -> Speech:
     settings = task.settings
     if item.problem is not None:
         raise AudioError(item.problem)
     if item.id in task.copies:
         raise reject(RejectReason.COPY, f"has the samples of {task.copies[item.id]} (--drop-copies)")
     excerpt = Excerpt(item.offset_s, item.duration_s, item.frames)
-    with copies.path(item) as path:
+    with files.path(item) as path:
         speech = judge_speech(path, settings.limits, excerpt, settings.signal)
     settings.texts.check(item.transcript, len(speech.samples))
     return speech

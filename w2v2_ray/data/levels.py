@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.histogram import Histogram, histogram_of
 from w2v2_ray.data.index import Int32Array
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.signal import INT16_SCALE, Channel, SignalLimits, clipped_fraction, decibels
@@ -18,7 +18,10 @@ SILENCE_DBFS = -60.0
 """Pieces of a tenth of a second below this level count as silence."""
 
 Figures = tuple[float, float, float, float]
+FigureArray = npt.NDArray[np.float64]
+"""Of each utterance, by `figures_of`. Shape: [utterances, 4]."""
 
+FIGURES = 4
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 _PERCENTILES = (5, 50, 95)
 
@@ -45,6 +48,7 @@ class LevelReport:
         clipped_utterances: Utterances with such samples.
         silence_fraction: Audio in pieces of 0.1 s below -60 dBFS, of all audio.
         silent_utterances: Utterances of a lower level than `prepare` keeps unless told otherwise.
+        level_histogram: Utterances of each level.
     """
 
     level_dbfs: Percentiles
@@ -53,21 +57,25 @@ class LevelReport:
     clipped_utterances: int
     silence_fraction: float
     silent_utterances: int
+    level_histogram: Histogram
 
 
 def measure_levels(dataset: SpeechDataset) -> LevelReport:
     """Read all audio of a dataset, one utterance after the other."""
-    return level_report([figures_of(dataset.audio(index)) for index in range(len(dataset))], dataset.num_samples)
+    figures = np.empty((len(dataset), FIGURES))
+    for index in range(len(dataset)):
+        figures[index] = figures_of(dataset.audio(index))
+    return level_report(figures, dataset.num_samples)
 
 
-def level_report(figures: Sequence[Figures], num_samples: Int32Array) -> LevelReport:
+def level_report(figures: FigureArray, num_samples: Int32Array) -> LevelReport:
     """Sum up a dataset's utterances.
 
     Args:
         figures: Of each, by `figures_of`.
         num_samples: Its length. Shape: [utterances].
     """
-    level, peak, clipped, silent = np.array(figures).T
+    level, peak, clipped, silent = figures.T
     samples = num_samples.astype(np.float64)
     return LevelReport(
         level_dbfs=percentiles(level),
@@ -76,6 +84,7 @@ def level_report(figures: Sequence[Figures], num_samples: Int32Array) -> LevelRe
         clipped_utterances=int((clipped > 0).sum()),
         silence_fraction=float((silent * samples).sum() / samples.sum()),
         silent_utterances=int((level < SignalLimits().min_level_dbfs).sum()),
+        level_histogram=histogram_of(level),
     )
 
 

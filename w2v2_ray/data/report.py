@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from w2v2_ray.data.contents import ContentReport, content_report, digest_of
+from w2v2_ray.data.contents import ContentReport, content_report
+from w2v2_ray.data.copies import DIGEST_BYTES, Digests, digest_of
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.levels import LevelReport, figures_of, level_report
+from w2v2_ray.data.histogram import Histogram, histogram_of
+from w2v2_ray.data.levels import FIGURES, FigureArray, LevelReport, figures_of, level_report
+from w2v2_ray.data.provenance import RejectsFor, read_record, read_rejects
 from w2v2_ray.data.schema import SAMPLE_RATE
 
 _BIN_EDGES_S = (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15, 20, 25, 30, 60, 120)
@@ -33,7 +37,10 @@ class LengthBin:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """A dataset in figures; the fields are those of `inspect --json`."""
+    """A dataset in figures; the fields are those of `inspect --json`.
+
+    `levels` and `contents` are None where no audio was read; `made` is what ingest.json says of settings and source.
+    """
 
     path: str
     utterances: int
@@ -57,6 +64,9 @@ class DatasetReport:
     odd: dict[str, int]
     levels: LevelReport | None
     contents: ContentReport | None
+    rejects: tuple[RejectsFor, ...]
+    made: dict[str, Any] | None
+    length_histogram: Histogram
 
 
 def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: bool = False) -> DatasetReport:
@@ -69,8 +79,7 @@ def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: 
     """
     totals = dataset.manifest.totals
     lengths_s = dataset.num_samples / SAMPLE_RATE
-    audio = (dataset.audio(index) for index in range(len(dataset) if levels else 0))
-    read = [(figures_of(samples), digest_of(samples)) for samples in audio]  # once for both
+    read = _read_audio(dataset) if levels else None
     return DatasetReport(
         path=dataset.uri,
         utterances=len(dataset),
@@ -92,9 +101,23 @@ def dataset_report(dataset: SpeechDataset, *, checksums_verified: bool, levels: 
         longest_s=float(lengths_s.max()),
         lengths=_histogram(lengths_s),
         odd=totals.odd,
-        levels=level_report([figures for figures, _ in read], dataset.num_samples) if levels else None,
-        contents=content_report(dataset, [digest for _, digest in read]) if levels else None,
+        levels=level_report(read[0], dataset.num_samples) if read else None,
+        contents=content_report(dataset, read[1]) if read else None,
+        rejects=read_rejects(dataset.location),
+        made=read_record(dataset.location),
+        length_histogram=histogram_of(lengths_s),
     )
+
+
+def _read_audio(dataset: SpeechDataset) -> tuple[FigureArray, Digests]:
+    """What levels and contents need of the audio, in 64 bytes an utterance: it is read once for both."""
+    figures = np.empty((len(dataset), FIGURES))
+    digests = np.empty((len(dataset), DIGEST_BYTES), np.uint8)
+    for index in range(len(dataset)):
+        samples = dataset.audio(index)
+        figures[index] = figures_of(samples)
+        digests[index] = np.frombuffer(digest_of(samples), np.uint8)
+    return figures, digests
 
 
 def _histogram(lengths_s: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[LengthBin, ...]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from w2v2_ray.reporting.drawing import (
+    BLUE,
+    GREEN,
+    HALF,
+    INK,
+    ORANGE,
+    PALE_BLUE,
+    PURPLE,
+    RED,
+    WIDE,
+    Chart,
+    drawn_axis,
+)
 from w2v2_ray.reporting.run_summary import FAILURES, RunRecords
 
-INK, QUIET, GRID = "#1f2937", "#6b7280", "#e5e7eb"
-BLUE, PALE_BLUE, ORANGE, GREEN, RED, PURPLE = "#2563eb", "#bfdbfe", "#ea580c", "#059669", "#dc2626", "#7c3aed"
 _MOST_POINTS = 1_200
-_WIDE, _HALF = (10.6, 2.9), (5.15, 2.5)
-Chart = tuple[str, str]
-"""Title and SVG."""
 
 
 def charts(records: RunRecords) -> dict[str, Chart]:
@@ -32,44 +37,6 @@ def charts(records: RunRecords) -> dict[str, Chart]:
     }
     made = {name: make(records) for name, make in makers.items()}
     return {name: chart for name, chart in made.items() if chart is not None}
-
-
-@contextmanager
-def _axis(name: str, size: tuple[float, float]) -> Iterator[tuple[Any, Callable[[], str]]]:
-    """An axis in the report's style, and what makes an SVG of it."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,  # ids must differ between drawings of one page
-        "font.size": 8.5,
-        "axes.edgecolor": GRID,
-        "axes.labelcolor": QUIET,
-        "xtick.color": QUIET,
-        "ytick.color": QUIET,
-        "axes.grid": True,
-        "grid.color": GRID,
-        "grid.linewidth": 0.7,
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=size, constrained_layout=True)
-        axis = figure.add_subplot()
-        for side in ("top", "right", "left"):
-            axis.spines[side].set_visible(False)
-        axis.tick_params(length=0)
-
-        def svg() -> str:
-            out = io.StringIO()
-            figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            text = out.getvalue()
-            return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text[text.index("<svg") :], count=1).replace(
-                ' height="', ' data-height="', 1
-            )
-
-        yield axis, svg
 
 
 def _thin(values: Sequence[float], keep: Callable[[Any], Any] = np.mean) -> np.ndarray[Any, Any]:
@@ -96,7 +63,7 @@ def _loss(records: RunRecords) -> Chart | None:
     updates, loss = _column(records, "loss")
     if not len(updates):
         return None
-    with _axis("loss", _WIDE) as (axis, svg):
+    with drawn_axis("loss", WIDE) as (axis, svg):
         axis.plot(updates, loss, color=PALE_BLUE, lw=1.0)
         axis.plot(updates, _smooth(loss), color=BLUE, lw=1.8, label="training")
         held_out = [event for event in records.named("validation") if "loss" in event]
@@ -120,7 +87,7 @@ def _timeline(records: RunRecords) -> Chart | None:
     start = float((records.events or records.metrics)[0]["time"])
     minutes = (float(records.metrics[-1]["time"]) - start) / 60
     unit, scale = ("hours", 60.0) if minutes > 180 else ("minutes", 1.0)
-    with _axis("timeline", _WIDE) as (axis, svg):
+    with drawn_axis("timeline", WIDE) as (axis, svg):
         xs, ys = _stretches(records, start, 60 * scale)
         axis.fill_between(xs, ys, step="post", color=PALE_BLUE, alpha=0.6, lw=0)
         axis.step(xs, ys, where="post", color=BLUE, lw=1.6)
@@ -168,7 +135,7 @@ def _stretches(records: RunRecords, start: float, scale_s: float) -> tuple[list[
 def _learned(records: RunRecords) -> Chart | None:
     held_out = [event for event in records.named("validation") if "wer" in event]
     if held_out:
-        with _axis("learned", _HALF) as (axis, svg):
+        with drawn_axis("learned", HALF) as (axis, svg):
             for name, colour in (("wer", ORANGE), ("cer", BLUE)):
                 points = [(e["update"], 100 * e[name]) for e in held_out if name in e]
                 axis.plot([p[0] for p in points], [p[1] for p in points], "o-", color=colour, ms=3, label=name.upper())
@@ -178,7 +145,7 @@ def _learned(records: RunRecords) -> Chart | None:
     updates, accuracy = _column(records, "accuracy")
     if not len(updates):
         return None
-    with _axis("learned", _HALF) as (axis, svg):
+    with drawn_axis("learned", HALF) as (axis, svg):
         axis.plot(updates, 100 * _smooth(accuracy), color=BLUE, lw=1.5, label="accuracy, %")
         axis.set_ylabel("accuracy, %")
         other = axis.twinx()
@@ -194,7 +161,7 @@ def _throughput(records: RunRecords) -> Chart | None:
     updates, speed = _column(records, "audio_s_per_s")
     if not len(updates):
         return None
-    with _axis("throughput", _HALF) as (axis, svg):
+    with drawn_axis("throughput", HALF) as (axis, svg):
         axis.plot(updates, speed, color=PALE_BLUE, lw=1.0)
         axis.plot(updates, _smooth(speed), color=BLUE, lw=1.6)
         axis.set_ylim(bottom=0)
@@ -207,7 +174,7 @@ def _memory(records: RunRecords) -> Chart | None:
     updates, memory = _column(records, "peak_memory_bytes")
     if not len(updates):
         return None
-    with _axis("memory", _HALF) as (axis, svg):
+    with drawn_axis("memory", HALF) as (axis, svg):
         axis.plot(updates, memory / 2**30, color=PURPLE, lw=1.6)
         axis.set_ylim(bottom=0)
         axis.set_ylabel("peak of the largest worker, GiB")
@@ -220,7 +187,7 @@ def _steps(records: RunRecords) -> Chart | None:
     if not len(updates):
         return None
     _, waiting = _column(records, "data_wait_fraction")
-    with _axis("steps", _HALF) as (axis, svg):
+    with drawn_axis("steps", HALF) as (axis, svg):
         axis.plot(updates, _smooth(seconds), color=BLUE, lw=1.6, label="an update")
         if len(waiting) == len(seconds):
             axis.plot(updates, _smooth(seconds * waiting), color=ORANGE, lw=1.4, label="of it waiting for data")

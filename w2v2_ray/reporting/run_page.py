@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
+from w2v2_ray.reporting.page import as_markup, made_at, render
 from w2v2_ray.reporting.run_charts import charts
 from w2v2_ray.reporting.run_summary import FAILURES, TROUBLE, RunRecords, RunSummary, summarise
 from w2v2_ray.spec.loading import dump_job
@@ -28,11 +24,10 @@ def render_page(records: RunRecords, now: float | None = None) -> str:
         records: What the run wrote.
         now: Seconds since 1970; None asks the clock.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("w2v2_ray.reporting").joinpath("report.html.j2").read_text("utf-8"))
     summary = summarise(records, now)
-    made = {name: (title, Markup(svg)) for name, (title, svg) in charts(records).items()}
-    return template.render(
+    made = as_markup(charts(records))
+    return render(
+        "report.html.j2",
         summary=summary,
         cards=_cards(summary),
         wide=[made[name] for name in ("loss", "timeline") if name in made],
@@ -40,7 +35,7 @@ def render_page(records: RunRecords, now: float | None = None) -> str:
         events=_rows(records),
         left_out=max(0, len(records.named(*_SHOWN)) - _MOST_EVENTS),
         spec=dump_job(records.job) if records.job is not None else None,
-        made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)),
+        made_at=made_at(now),
     )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data import audio_file, copies
+from w2v2_ray.data import audio_file, fetching
 from w2v2_ray.data.audio import Excerpt, judge_speech
-from w2v2_ray.data.copies import copies_of
 from w2v2_ray.data.corpora.item import SourceItem
+from w2v2_ray.data.fetching import local_files
 from w2v2_ray.data.members import Member
 from w2v2_ray.errors import AudioError
 
@@ -97,11 +97,11 @@ def test_a_member_of_an_archive_is_copied_once_for_all_its_pieces(tmp_path, monk
     member = Member("tar", "a.flac", place, len(content))
     read = []
     monkeypatch.setattr(
-        copies, "content_of", lambda *args, _content=copies.content_of: read.append(args) or _content(*args)
+        fetching, "content_of", lambda *args, _content=fetching.content_of: read.append(args) or _content(*args)
     )
     item = SourceItem("a", str(archive), "a.tar/a.flac", member=member)
     names = set()
-    with copies_of([item] * 3) as found:
+    with local_files([item] * 3) as found:
         for start in (0.0, 2.0, 4.0):
             with found.path(item) as path:
                 names.add(path)

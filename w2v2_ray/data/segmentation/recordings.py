@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from w2v2_ray.data.copies import copies_of
 from w2v2_ray.data.corpora.item import SourceItem, stamp_of
+from w2v2_ray.data.fetching import local_files
 from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.rejection import RejectReason, reject
 from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE
@@ -177,7 +177,7 @@ def _is_left_alone(item: SourceItem, pieces: PieceSettings) -> bool:
 
 def _segmented(item: SourceItem, settings: SegmentSettings, detector: Detector) -> Recording:
     try:
-        with copies_of([item]) as copies, copies.path(item) as path, open_speech(path) as file:
+        with local_files([item]) as files, files.path(item) as path, open_speech(path) as file:
             if file.num_samples <= settings.pieces.max_s * SAMPLE_RATE:
                 return Recording(item, file.num_samples)
             part = SpeechPart(file, *_extent(item, file.num_samples))
