@@ -137,7 +137,7 @@ def _tones(folder: Path, utterances: int, seed: int, *, labelled: bool = False) 
     import numpy as np
     import soundfile
 
-    from w2v2_ray.data.ingest_plan import IngestSettings
+    from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
     from w2v2_ray.orchestration.ingest import prepare_dataset
 
     rng = np.random.default_rng(seed)

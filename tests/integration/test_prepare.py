@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from w2v2_ray.cli.inspect import inspect_command
 from w2v2_ray.cli.prepare import prepare
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 
@@ -72,8 +72,8 @@ def test_an_error_of_the_user_in_a_ray_task_arrives_as_itself(tmp_path, source):
 
 def test_a_killed_command_run_again_completes_the_dataset(tmp_path, source):
     program = (
-        "import sys, time, w2v2_ray.data.ingest as ingest\n"
-        "from w2v2_ray.data.ingest_plan import IngestSettings\n"
+        "import sys, time, w2v2_ray.data.ingestion.ingest as ingest\n"
+        "from w2v2_ray.data.ingestion.ingest_plan import IngestSettings\n"
         "from w2v2_ray.orchestration.ingest import prepare_dataset\n"
         "real = ingest.judge_speech\n"
         "def slow(*args):\n"

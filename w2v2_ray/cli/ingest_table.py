@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from w2v2_ray.data.hold_out import Division
-    from w2v2_ray.data.sources import SourceListing
+    from w2v2_ray.data.ingestion.hold_out import Division
+    from w2v2_ray.data.ingestion.sources import SourceListing
     from w2v2_ray.orchestration.ingest import IngestSummary
 
 _INDENT = " " * 9

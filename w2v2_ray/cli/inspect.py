@@ -12,7 +12,7 @@ from w2v2_ray.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from w2v2_ray.data.report import DatasetReport
+    from w2v2_ray.data.inspection.report import DatasetReport
 
 _BAR_WIDTH = 40
 
@@ -66,7 +66,7 @@ def inspect_command(
 def inspect_dataset(path: str, *, fast: bool) -> DatasetReport:
     """Open a dataset with the checks asked for, and gather its figures."""
     from w2v2_ray.data.dataset import SpeechDataset
-    from w2v2_ray.data.report import dataset_report
+    from w2v2_ray.data.inspection.report import dataset_report
 
     dataset = SpeechDataset.open(path, verify="sizes" if fast else "checksums")
     return dataset_report(dataset, checksums_verified=not fast, levels=not fast)

@@ -9,7 +9,7 @@ import typer
 
 
 class FormatChoice(StrEnum):
-    """Formats of a source, as `data.sources.SourceFormat`."""
+    """Formats of a source, as `data.ingestion.sources.SourceFormat`."""
 
     LIBRISPEECH = "librispeech"
     MANIFEST = "manifest"
@@ -139,13 +139,13 @@ def prepare(
     from w2v2_ray.cli.progress import progress_bar
     from w2v2_ray.data.audio import DurationLimits
     from w2v2_ray.data.corpora.keys import ChosenKeys
-    from w2v2_ray.data.hold_out import Division
-    from w2v2_ray.data.ingest_plan import IngestSettings
+    from w2v2_ray.data.ingestion.hold_out import Division
+    from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
+    from w2v2_ray.data.ingestion.sources import SourceListing
+    from w2v2_ray.data.ingestion.text_limits import TextLimits
     from w2v2_ray.data.piece_settings import PieceSettings
     from w2v2_ray.data.segmentation.recordings import SegmentSettings
     from w2v2_ray.data.signal import SignalLimits
-    from w2v2_ray.data.sources import SourceListing
-    from w2v2_ray.data.text_limits import TextLimits
     from w2v2_ray.errors import UserError
     from w2v2_ray.orchestration.ingest import HoldOut
 

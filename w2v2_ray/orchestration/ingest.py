@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
-from w2v2_ray.data.hold_out import Division, divide
-from w2v2_ray.data.ingest import (
+from w2v2_ray.data.ingestion.hold_out import Division, divide
+from w2v2_ray.data.ingestion.ingest import (
     check_rejects,
     count_reasons,
     finalise,
@@ -25,9 +25,17 @@ from w2v2_ray.data.ingest import (
     without_copies,
     write_shard,
 )
-from w2v2_ray.data.ingest_plan import IngestSettings, ShardResult, ShardTask, asked_key, ingest_key, plan_shards
+from w2v2_ray.data.ingestion.ingest_plan import (
+    IngestSettings,
+    ShardResult,
+    ShardTask,
+    asked_key,
+    ingest_key,
+    plan_shards,
+)
+from w2v2_ray.data.ingestion.remote_source import laid_out
+from w2v2_ray.data.ingestion.sources import SourceFormat, SourceListing, read_source
 from w2v2_ray.data.integrity import check_sizes
-from w2v2_ray.data.remote_source import laid_out
 from w2v2_ray.data.schema import MANIFEST_NAME, SAMPLE_RATE, DatasetManifest
 from w2v2_ray.data.segmentation.recordings import (
     Recording,
@@ -36,7 +44,6 @@ from w2v2_ray.data.segmentation.recordings import (
     segment_recordings,
     shared_out,
 )
-from w2v2_ray.data.sources import SourceFormat, SourceListing, read_source
 from w2v2_ray.errors import DatasetError, RunFailedError, UserError
 from w2v2_ray.orchestration.cluster import ray_cluster
 from w2v2_ray.orchestration.share import run_on_workers

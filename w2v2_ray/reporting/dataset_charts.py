@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from w2v2_ray.data.histogram import Histogram
-from w2v2_ray.data.report import DatasetReport, LengthBin
+from w2v2_ray.data.inspection.histogram import Histogram
+from w2v2_ray.data.inspection.report import DatasetReport, LengthBin
 from w2v2_ray.reporting.dataset_lines import span_of
 from w2v2_ray.reporting.drawing import BLUE, GREEN, HALF, ORANGE, PALE_BLUE, PURPLE, WIDE, Chart, drawn_axis
 

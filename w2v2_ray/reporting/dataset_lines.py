@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from w2v2_ray.data.levels import SILENCE_DBFS
-from w2v2_ray.data.report import DatasetReport, LengthBin
+from w2v2_ray.data.inspection.levels import SILENCE_DBFS
+from w2v2_ray.data.inspection.report import DatasetReport, LengthBin
 
 _SYMBOLS = 60
 _SCRIPTS = 8

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from w2v2_ray.data.contents import ContentReport
-from w2v2_ray.data.report import DatasetReport
-from w2v2_ray.data.scripts import script_of
+from w2v2_ray.data.inspection.contents import ContentReport
+from w2v2_ray.data.inspection.report import DatasetReport
+from w2v2_ray.data.inspection.scripts import script_of
 from w2v2_ray.reporting.dataset_charts import dataset_charts
 from w2v2_ray.reporting.dataset_lines import figure_lines, span_of
 from w2v2_ray.reporting.page import as_markup, made_at, render

@@ -10,8 +10,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
-from w2v2_ray.data import ingest
 from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.ingestion import ingest
 
 
 def run(*arguments):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
 from w2v2_ray.orchestration.ingest import prepare_dataset
 
 WriteAudio = Callable[..., Path]

@@ -11,8 +11,8 @@ import soundfile
 
 from w2v2_ray.data import dataset as dataset_module
 from w2v2_ray.data.dataset import SpeechDataset, Utterances
+from w2v2_ray.data.inspection.report import dataset_report
 from w2v2_ray.data.mixture import DatasetMixture, open_mixture, times_for
-from w2v2_ray.data.report import dataset_report
 from w2v2_ray.errors import DatasetError
 
 

@@ -13,8 +13,8 @@ av = pytest.importorskip("av", reason="the extra [media] is not installed")
 from w2v2_ray.data import media_file  # noqa: E402
 from w2v2_ray.data.audio import Excerpt, load_speech  # noqa: E402
 from w2v2_ray.data.corpora.notes import ListingNotes  # noqa: E402
+from w2v2_ray.data.ingestion.sources import read_source  # noqa: E402
 from w2v2_ray.data.media_file import MediaFile  # noqa: E402
-from w2v2_ray.data.sources import read_source  # noqa: E402
 from w2v2_ray.data.speech_file import open_speech  # noqa: E402
 from w2v2_ray.errors import AudioError  # noqa: E402
 from w2v2_ray.orchestration.ingest import prepare_dataset  # noqa: E402

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
 from w2v2_ray.errors import DatasetError, StorageError, StorageUnavailableError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 from w2v2_ray.places.storage import locate

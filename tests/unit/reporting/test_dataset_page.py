@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.report import DatasetReport, dataset_report
+from w2v2_ray.data.inspection.report import DatasetReport, dataset_report
 from w2v2_ray.data.schema import INGEST_NAME, REJECTS_NAME
 from w2v2_ray.orchestration.ingest import prepare_dataset
 from w2v2_ray.reporting.dataset_page import render_dataset_page

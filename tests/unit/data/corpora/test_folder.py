@@ -7,7 +7,7 @@ import json
 import pytest
 
 from w2v2_ray.data.corpora.notes import Passed
-from w2v2_ray.data.sources import read_source
+from w2v2_ray.data.ingestion.sources import read_source
 from w2v2_ray.errors import DatasetError
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from forms import FORMS, Said, said, wav_bytes, write_wavs
 
-from w2v2_ray.data.contents import measure_contents
 from w2v2_ray.data.corpora.kaldi import decoded_file
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.sources import guess_format, read_source
+from w2v2_ray.data.ingestion.sources import guess_format, read_source
+from w2v2_ray.data.inspection.contents import measure_contents
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 

@@ -8,7 +8,7 @@ import pytest
 
 from w2v2_ray.data.corpora.keys import ChosenKeys
 from w2v2_ray.data.corpora.notes import Passed
-from w2v2_ray.data.sources import read_source
+from w2v2_ray.data.ingestion.sources import read_source
 from w2v2_ray.errors import DatasetError
 
 

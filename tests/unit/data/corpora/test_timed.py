@@ -11,9 +11,9 @@ import soundfile
 
 from w2v2_ray.data.corpora.notes import Passed
 from w2v2_ray.data.dataset import SpeechDataset
+from w2v2_ray.data.ingestion.sources import read_source
 from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.segmentation.recordings import SegmentSettings
-from w2v2_ray.data.sources import read_source
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2v2_ray.data.copies import Copies
-from w2v2_ray.data.histogram import histogram_of
-from w2v2_ray.data.provenance import read_record, read_rejects
+from w2v2_ray.data.inspection.copies import Copies
+from w2v2_ray.data.inspection.histogram import histogram_of
+from w2v2_ray.data.inspection.provenance import read_record, read_rejects
+from w2v2_ray.data.inspection.scripts import script_of, scripts_of
+from w2v2_ray.data.inspection.speakers import SpeakerTally
+from w2v2_ray.data.inspection.tally import Tally
 from w2v2_ray.data.schema import INGEST_NAME, REJECTS_NAME
-from w2v2_ray.data.scripts import script_of, scripts_of
-from w2v2_ray.data.speakers import SpeakerTally
-from w2v2_ray.data.tally import Tally
 from w2v2_ray.places.storage import locate
 
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.copies import DIGEST_BYTES, Copies, Digests, digest_of
+from w2v2_ray.data.codec import digest_of
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.histogram import Histogram, histogram_of
-from w2v2_ray.data.levels import Percentiles, percentiles
+from w2v2_ray.data.inspection.copies import DIGEST_BYTES, Copies, Digests
+from w2v2_ray.data.inspection.histogram import Histogram, histogram_of
+from w2v2_ray.data.inspection.levels import Percentiles, percentiles
+from w2v2_ray.data.inspection.scripts import scripts_of
+from w2v2_ray.data.inspection.speakers import SpeakerReport, SpeakerTally
+from w2v2_ray.data.inspection.tally import Tally
 from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.scripts import scripts_of
-from w2v2_ray.data.speakers import SpeakerReport, SpeakerTally
-from w2v2_ray.data.tally import Tally
 
 _EXAMPLES = 5
 _MOST_SHOWN = 200

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from w2v2_ray.data.ingest_plan import Reject
+from w2v2_ray.data.ingestion.ingest_plan import Reject
 from w2v2_ray.data.schema import INGEST_NAME, REJECTS_NAME
 from w2v2_ray.places.storage import Location
 

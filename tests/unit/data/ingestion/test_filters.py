@@ -11,10 +11,10 @@ import soundfile
 from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
-from w2v2_ray.data.contents import measure_contents
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings
-from w2v2_ray.data.text_limits import TextLimits
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.text_limits import TextLimits
+from w2v2_ray.data.inspection.contents import measure_contents
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import HoldOut, prepare_dataset
 

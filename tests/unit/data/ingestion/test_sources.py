@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from w2v2_ray.data.sources import guess_format, list_items
+from w2v2_ray.data.ingestion.sources import guess_format, list_items
 from w2v2_ray.errors import DatasetError
 
 
@@ -205,7 +205,7 @@ def test_linked_folders_are_followed_without_going_round(tmp_path):
     ],
 )
 def test_letters_are_put_together_and_phones_and_words_stay_apart(tmp_path, line, transcript):
-    from w2v2_ray.data.sources import _letters
+    from w2v2_ray.data.ingestion.sources import _letters
 
     (tmp_path / "a.ltr").write_text(line + "\n")
     assert _letters(tmp_path / "a.ltr", 1) == [transcript]

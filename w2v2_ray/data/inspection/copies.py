@@ -8,17 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.codec import Samples
-
 DIGEST_BYTES = 32
 
 Digests = npt.NDArray[np.uint8]
 """Of each utterance, by `digest_of`. Shape: [utterances, 32]."""
-
-
-def digest_of(samples: Samples) -> bytes:
-    """What tells one utterance's samples from another's."""
-    return hashlib.sha256(samples.tobytes()).digest()
 
 
 @dataclass(frozen=True)

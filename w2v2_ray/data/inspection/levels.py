@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.histogram import Histogram, histogram_of
 from w2v2_ray.data.index import Int32Array
+from w2v2_ray.data.inspection.histogram import Histogram, histogram_of
 from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.signal import INT16_SCALE, Channel, SignalLimits, clipped_fraction, decibels
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-sys.path.insert(0, str(Path(__file__).parent / "corpora"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "corpora"))
 from forms import FORMS, said
 
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.remote_source import laid_out
 from w2v2_ray.data.piece_settings import PieceSettings
-from w2v2_ray.data.remote_source import laid_out
 from w2v2_ray.data.segmentation.recordings import SegmentSettings
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from w2v2_ray.data.corpora.item import SourceItem
-from w2v2_ray.data.hold_out import divide
+from w2v2_ray.data.ingestion.hold_out import divide
 from w2v2_ray.errors import DatasetError
 
 

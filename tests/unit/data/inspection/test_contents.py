@@ -10,9 +10,9 @@ import soundfile
 from typer.testing import CliRunner
 
 from w2v2_ray.cli.app import app
-from w2v2_ray.data.contents import measure_contents
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
+from w2v2_ray.data.inspection.contents import measure_contents
 from w2v2_ray.orchestration.ingest import prepare_dataset
 
 TEXTS = {"a": "ten letters", "b": "ten letters", "c": "ten letters", "long": "far too many " * 8, "short": "a"}

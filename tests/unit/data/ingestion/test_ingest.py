@@ -8,11 +8,11 @@ import soundfile
 from filelock import FileLock
 from pyarrow import fs
 
-from w2v2_ray.data import ingest
 from w2v2_ray.data.audio import DurationLimits
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.ingest_plan import IngestSettings, plan_shards
-from w2v2_ray.data.sources import list_items
+from w2v2_ray.data.ingestion import ingest
+from w2v2_ray.data.ingestion.ingest_plan import IngestSettings, plan_shards
+from w2v2_ray.data.ingestion.sources import list_items
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 from w2v2_ray.places.storage import Location, locate

@@ -1,0 +1,1 @@
+"""Knowing one's data: what a dataset holds, says and repeats."""
