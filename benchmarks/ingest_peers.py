@@ -1,6 +1,7 @@
 """Hours of audio a minute that `prepare` makes a dataset of, beside lhotse and Hugging Face `datasets`, in one run.
 
-    python -m venv PEERS && PEERS/bin/pip install 'torch>=2.11,<2.14' lhotse 'datasets<4' soundfile librosa
+    python -m venv PEERS
+    PEERS/bin/pip install 'torch>=2.11,<2.14' lhotse 'datasets<4' 'pandas<3' soundfile librosa kaldiio
     python benchmarks/ingest_peers.py SPEECH --peers PEERS/bin/python [--hours 0.5] [--rounds 5]
 
 SPEECH is a folder of utterances, written anew as WAV and FLAC of 16 kHz and as WAV of 44.1 kHz. Each tool makes its own
