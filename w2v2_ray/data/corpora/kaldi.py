@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import soundfile
+
 from w2v2_ray.data.corpora.files import pass_over
 from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, valid_text
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
@@ -25,7 +27,9 @@ _DERIVED = frozenset(
     ("spk2utt", "spk2gender", "utt2dur", "utt2num_frames", "reco2dur", "reco2num_frames", "feats.scp", "cmvn.scp")
 )
 """Files that follow from the others, or describe features."""
-_TO_OUTPUT = frozenset(("-", "/dev/stdout"))
+_TO_OUTPUT = frozenset(("-", "/dev/stdout", "pipe:", "pipe:1"))
+_FIRST_CHANNEL = "-map_channel"
+_PICKED = "not_as_listed: is the first of several channels in one file; write it to a file of its own"
 _TO_THE_END = -1.0
 
 
@@ -128,11 +132,23 @@ def _recording(root: Path, entry: str, notes: ListingNotes) -> SourceItem:
             )
             return replace(item_of(root / RECORDINGS_NAME, Path(RECORDINGS_NAME)), problem=problem)
         notes.read(f"audio from files that commands of {RECORDINGS_NAME} decode")
+    picks = name != entry and _FIRST_CHANNEL in entry.split()
     if is_uri(name or entry):
-        return item_at(name or entry)
+        item = item_at(name or entry)
+        return replace(item, problem=_PICKED) if picks else item
     path = _found(root, name or entry)
     inside = path.is_relative_to(root)
-    return item_of(path, path.relative_to(root) if inside else path.relative_to(path.anchor))
+    item = item_of(path, path.relative_to(root) if inside else path.relative_to(path.anchor))
+    # lhotse writes the option for a file of one channel, too, where it changes nothing.
+    return replace(item, problem=_PICKED) if picks and _has_channels(path) else item
+
+
+def _has_channels(path: Path) -> bool:
+    """Whether a file has several; what cannot be opened is judged when it is read."""
+    try:
+        return int(soundfile.info(path).channels) > 1
+    except soundfile.SoundFileError:
+        return False
 
 
 def _found(root: Path, name: str) -> Path:
@@ -206,7 +222,13 @@ def _ffmpeg(given: list[str]) -> str | None:
     place = given.index("-i")
     rest = given[:place] + given[place + 2 :]
     plain: dict[str, frozenset[str] | None] = {"-f": frozenset(("wav",)), "-ar": None, "-v": None, "-loglevel": None}
-    plain |= {"-ac": frozenset("1"), "-acodec": frozenset(("pcm_s16le",)), "-c:a": frozenset(("pcm_s16le",))}
+    plain |= {
+        "-threads": None,
+        _FIRST_CHANNEL: frozenset(("0.0.0",)),
+        "-ac": frozenset("1"),
+        "-acodec": frozenset(("pcm_s16le",)),
+        "-c:a": frozenset(("pcm_s16le",)),
+    }
     nothing_else = _one(["file", *rest], frozenset(("-nostdin", "-hide_banner", "-vn", "-y")), plain) == "file"
     return given[place + 1] if nothing_else and place + 1 < len(given) else None
 

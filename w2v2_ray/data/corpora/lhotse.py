@@ -88,8 +88,18 @@ def read_cuts(path: Path, notes: ListingNotes) -> Iterator[SourceItem]:
         item = _audio(path, recording, _channel(cut, place), place)
         start_s, duration_s = _seconds(cut, "start", place), _seconds(cut, "duration", place)
         item = _part(item, recording, start_s, duration_s)
-        supervisions = [_object(one, place) for one in cut.get("supervisions") or []]
-        yield _said(replace(item, id=writable(str(cut.get("id")))), supervisions, notes)
+        yield with_supervisions(replace(item, id=writable(str(cut.get("id")))), _supervisions(cut, place), notes)
+
+
+def supervisions_of_cuts(path: Path) -> Iterator[tuple[str, list[Entry]]]:
+    """Ids of cuts, and what is said in each; for audio that is found in another way.
+
+    Raises:
+        DatasetError: An entry is malformed; the message gives the line.
+    """
+    for place, entry in _entries(path):
+        cut = _object(entry, place)
+        yield str(cut.get("id")), _supervisions(cut, place)
 
 
 def read_recordings(recordings: Path, supervisions: Path | None, notes: ListingNotes) -> Iterator[SourceItem]:
@@ -115,7 +125,7 @@ def read_recordings(recordings: Path, supervisions: Path | None, notes: ListingN
         recording_place, recording = known[name]
         item = _audio(recordings, recording, _channel(segment, place), recording_place)
         item = _part(item, recording, _seconds(segment, "start", place), _seconds(segment, "duration", place))
-        yield _said(replace(item, id=writable(str(segment.get("id")))), [segment], notes)
+        yield with_supervisions(replace(item, id=writable(str(segment.get("id")))), [segment], notes)
     for name in known.keys() - used:
         notes.passed_over(Passed.WITHOUT_SUPERVISION, "recordings", name)
 
@@ -129,7 +139,9 @@ def _audio(path: Path, recording: Entry, channel: int | None, place: str) -> Sou
     if len(chosen) != 1 or not isinstance(chosen[0].get("source"), str):
         raise DatasetError(f"{place}: must have one source of audio, this has {len(chosen)}")
     is_address = chosen[0].get("type") == "url" and is_uri(chosen[0]["source"])
-    if chosen[0].get("type") != "file" and not is_address:
+    if chosen[0].get("type") == "shar":
+        problem = "not_as_listed: its audio is in a Shar archive; give the folder of the archives as the source"
+    elif chosen[0].get("type") != "file" and not is_address:
         problem = (
             f"not_as_listed: its audio comes from a {chosen[0].get('type')!s}, and only files are read; save it "
             "(recording.move_to_memory and save, or cuts.save_audios)"
@@ -154,7 +166,7 @@ def _part(item: SourceItem, recording: Entry, start_s: float, duration_s: float)
     return replace(item, offset_s=start_s, duration_s=duration_s)
 
 
-def _said(item: SourceItem, supervisions: list[Entry], notes: ListingNotes) -> SourceItem:
+def with_supervisions(item: SourceItem, supervisions: list[Entry], notes: ListingNotes) -> SourceItem:
     """What is said and by whom, of one supervision or of several in order."""
     supervisions = sorted(supervisions, key=lambda one: float(one.get("start") or 0))
     texts = [str(one["text"]) for one in supervisions if one.get("text") is not None]
@@ -170,6 +182,10 @@ def _said(item: SourceItem, supervisions: list[Entry], notes: ListingNotes) -> S
         transcript=writable(" ".join(texts)) if texts else None,
         speaker=writable(speakers.pop()) if len(speakers) == 1 else None,
     )
+
+
+def _supervisions(cut: Entry, place: str) -> list[Entry]:
+    return [_object(one, place) for one in cut.get("supervisions") or []]
 
 
 def _channel(entry: Entry, place: str) -> int | None:

@@ -2,7 +2,8 @@
 
 https://github.com/webdataset/webdataset: files of one name up to the first dot are one sample (`a.flac`, `a.txt`,
 `a.json`). NeMo's archives have texts in a manifest beside them, of which a line names the member
-(https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html).
+(https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html). Lhotse's Shar has them in the
+cuts beside each archive.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from w2v2_ray.data.corpora.files import TRANSCRIPT_SUFFIXES, is_audio_name
 from w2v2_ray.data.corpora.item import SourceItem, speaker_of, valid_text, writable
 from w2v2_ray.data.corpora.json_manifest import entries_of
 from w2v2_ray.data.corpora.keys import SPEAKER_KEYS, TEXT_KEYS, ChosenKeys, find_key
+from w2v2_ray.data.corpora.lhotse import with_supervisions
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
+from w2v2_ray.data.corpora.shar import cuts_beside, supervisions_of
 from w2v2_ray.data.members import Member
 from w2v2_ray.errors import DatasetError
 
@@ -52,7 +55,12 @@ def read_archives(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iter
     """
     archives = find_archives(source)
     manifest = _manifest(archives[0].parent, chosen)
+    is_shar = any(cuts_beside(path) is not None for path in archives)
     for path in archives:
+        if is_shar and cuts_beside(path) is None:
+            notes.passed_over(Passed.OTHER_FILES, path.suffix, path.name)  # another field of the same cuts
+            continue
+        said = supervisions_of(path)
         for name, sample in _samples(path, notes).items():
             if not sample.audio:
                 notes.passed_over(Passed.WITHOUT_AUDIO, "of an archive", f"{path.name}/{name}")
@@ -60,7 +68,12 @@ def read_archives(source: Path, notes: ListingNotes, chosen: ChosenKeys) -> Iter
             listed = manifest.pop(PurePosixPath(sample.audio[0].name).name, {})
             for extra in sample.audio[1:]:
                 notes.passed_over(Passed.TWINS, PurePosixPath(extra.name).suffix, f"{path.name}/{extra.name}")
-            yield _item(path, sample, {**sample.fields, **listed}, notes, chosen)
+            item = _item(path, sample, {**sample.fields, **listed}, notes, chosen)
+            cut = str(PurePosixPath(sample.audio[0].name).with_suffix(""))
+            yield with_supervisions(item, said.pop(cut), notes) if cut in said else item
+        for cut in said:
+            problem = f"missing: the cuts name it, and {path.name} does not have it"
+            yield SourceItem(valid_text(cut), str(path), valid_text(f"{path.name}/{cut}"), problem=problem)
     for name in manifest:
         problem = "missing: the manifest names it, and no archive has it"
         yield SourceItem(valid_text(name), str(archives[0]), valid_text(name), problem=problem)

@@ -198,6 +198,27 @@ def nemo_tarred(root: Path, rows: list[Said]) -> Path:
     return root
 
 
+def lhotse_shar(root: Path, rows: list[Said]) -> Path:
+    """As `CutSet.to_shar` writes it, ids with a slash and a field beside the recordings included."""
+    root.mkdir()
+    for number, part in enumerate((rows[:4], rows[4:])):
+        members, cuts = [], []
+        for row in part:
+            name = f"tones/{row.id}"
+            recording = _recording(name, "", len(row.samples))
+            recording["sources"][0]["type"] = "shar"
+            members += [(f"{name}.wav", wav_bytes(row.samples)), (f"{name}.json", json.dumps(recording).encode())]
+            end = len(row.samples) / RATE_HZ
+            cuts.append(
+                {"id": name, "start": 0, "duration": end, "channel": 0, "type": "MonoCut", "recording": recording,
+                 "supervisions": [_supervision(row, name, 0.0, end)]}
+            )  # fmt: skip
+        _tar(root / f"recording.{number:06d}.tar", members)
+        _tar(root / f"noise.{number:06d}.tar", members[:2])
+        _lines(root / f"cuts.{number:06d}.jsonl.gz", cuts)
+    return root
+
+
 def _table(rows: list[Said]) -> pa.Table:
     audio = [{"bytes": wav_bytes(row.samples), "path": f"{row.id}.wav"} for row in rows]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -264,6 +285,7 @@ FORMS: dict[str, tuple[str, Callable[[Path, list[Said]], Path]]] = {
     "sphinx": ("sphinx", sphinx),
     "lhotse's recordings and supervisions": ("lhotse", lhotse_manifests),
     "lhotse's cuts": ("lhotse", lhotse_cuts),
+    "lhotse's shar": ("tar", lhotse_shar),
     "nemo": ("jsonl", nemo),
     "nemo in archives": ("tar", nemo_tarred),
     "webdataset": ("tar", webdataset),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from forms import FORMS, Said, said, wav_bytes, write_wavs
 
 from w2v2_ray.data.corpora.kaldi import decoded_file
@@ -66,6 +67,9 @@ def test_the_guess_is_said_with_what_was_read(tmp_path, form):
         ("/usr/bin/sox a.mp3 -t wav - |", "a.mp3"),
         ("ffmpeg -nostdin -i 'with space.m4a' -ar 16000 -ac 1 -f wav - |", "with space.m4a"),
         ("cat a.wav|", "a.wav"),
+        # lhotse's export_to_kaldi
+        ("ffmpeg -threads 1 -i a.flac -ar 16000 -map_channel 0.0.0  -f wav -threads 1 pipe:1 |", "a.flac"),
+        ("ffmpeg -threads 1 -i a.flac -ar 16000 -map_channel 0.0.1  -f wav -threads 1 pipe:1 |", None),
         ("flac -c /corpus/a.wav |", None),
         ("sox a.wav -t wav - remix 2 |", None),
         ("sox a.wav -t wav - speed 1.1 |", None),
@@ -96,6 +100,21 @@ def test_a_command_of_kaldi_is_never_run_and_rejected_by_name(tmp_path):
     reject = json.loads((tmp_path / "dataset" / "rejects.jsonl").read_text())
     assert reject["id"] == ROWS[2].id
     assert "is not run" in reject["detail"]
+
+
+def test_the_first_of_several_channels_is_no_whole_file(tmp_path):
+    data = make("kaldi", tmp_path)
+    stereo, mono = tmp_path / "stereo.wav", tmp_path / "mono.wav"
+    soundfile.write(stereo, np.stack([ROWS[0].samples] * 2, 1), 16_000)
+    soundfile.write(mono, ROWS[1].samples, 16_000)
+    option = "-ar 16000 -map_channel 0.0.0 -f wav pipe:1 |"
+    lines = [f"{ROWS[0].id} ffmpeg -i {stereo} {option}", f"{ROWS[1].id} ffmpeg -i {mono} {option}"]
+    (data / "wav.scp").write_text("\n".join(lines) + "\n")
+    for name in ("text", "utt2spk"):
+        (data / name).write_text("".join((data / name).read_text().splitlines(keepends=True)[:2]))
+    problems = [item.problem for item in read_source(data).items]
+    assert problems[0].startswith("not_as_listed: is the first of several channels")
+    assert problems[1] is None
 
 
 @pytest.mark.parametrize(
@@ -230,6 +249,16 @@ def test_broken_members_of_an_archive_are_rejected_by_name(tmp_path):
         "part.tar/odd.wav",
     ]
     assert "part.tar/alone" in " ".join(summary.listing.notes.passed_lines())
+
+
+def test_what_cuts_name_and_their_archive_has_not_is_rejected_by_name(tmp_path):
+    source = make("lhotse's shar", tmp_path / "source")
+    (source / "recording.000001.tar").write_bytes((source / "noise.000001.tar").read_bytes())
+    listing = read_source(source)
+    problems = {item.id: item.problem for item in listing.items if item.problem}
+    assert list(problems) == [f"tones/{ROWS[5].id}"]
+    assert "recording.000001.tar does not have it" in problems[f"tones/{ROWS[5].id}"]
+    assert "noise.000000.tar" in " ".join(listing.notes.passed_lines())
 
 
 def test_what_a_manifest_names_and_no_archive_has_is_rejected_by_name(tmp_path):
