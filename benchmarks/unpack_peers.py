@@ -1,14 +1,14 @@
 """Is what `w2v2-ray unpack` writes read by the tools it is for, and what they write by `prepare`?
 
     python -m venv PEERS
-    PEERS/bin/pip install 'torch>=2.11,<2.14' lhotse 'datasets<4' 'pandas<3' soundfile librosa kaldiio
+    PEERS/bin/pip install 'torch>=2.11,<2.14' lhotse 'datasets<4' soundfile librosa kaldiio
     python benchmarks/unpack_peers.py SOURCE --peers PEERS/bin/python
 
 SOURCE is anything that `prepare` takes, with transcripts. A dataset of it is unpacked; lhotse, kaldiio and Hugging Face
 `datasets` read the lists, and their ids, texts, speakers, durations and samples are compared with the dataset's. Then
 lhotse and `datasets` write that corpus in their own forms, `prepare` makes a dataset of each, and the same is compared
 with what the tool itself reads of it. Samples must be equal to the bit. Prints two tables; exits with 1 where one
-differs. `datasets` 3.6 takes no metadata.csv with pandas 3, whose columns of text are of another type.
+differs.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ READERS: dict[str, Callable[[Path], list[Row]]] = {
     "cuts.jsonl.gz, lhotse": lambda folder: _lhotse_rows(_unpacked_cuts(folder)),
     "wav.scp and others, lhotse": _read_kaldi_with_lhotse,
     "wav.scp and others, kaldiio": _read_kaldi_with_kaldiio,
-    "metadata.csv, datasets": lambda folder: _dataset_rows(_audio_folder(folder)),
+    "metadata.jsonl, datasets": lambda folder: _dataset_rows(_audio_folder(folder)),
     "manifest.jsonl, datasets": _read_nemo_with_datasets,
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 from collections.abc import Callable, Iterable
@@ -20,7 +19,7 @@ from w2v2_ray.errors import StorageError, UserError
 from w2v2_ray.places.new_files import new_folder
 
 ListForm = Literal["nemo", "huggingface", "lhotse", "kaldi"]
-"""`nemo`: manifest.jsonl; `huggingface`: metadata.csv, as `load_dataset("audiofolder", ...)` reads it; `lhotse`:
+"""`nemo`: manifest.jsonl; `huggingface`: metadata.jsonl, as `load_dataset("audiofolder", ...)` reads it; `lhotse`:
 cuts.jsonl.gz; `kaldi`: wav.scp, text and utt2spk."""
 FORMS: tuple[ListForm, ...] = get_args(ListForm)
 AUDIO_FOLDER = "audio"
@@ -127,12 +126,13 @@ class _Nemo(_Lists):
 class _HuggingFace(_Lists):
     def __init__(self, folder: Path, final: Path) -> None:
         super().__init__(folder, final)
-        self._table = csv.writer(self._file("metadata.csv"), lineterminator="\n")
-        self._table.writerow(("file_name", "id", "transcription", "speaker_id"))
+        # Not a table: in one, `datasets` takes the speaker 007 for the number 7 and the word "null" for none.
+        self._list = self._file("metadata.jsonl")
 
     def write(self, row: _Row) -> None:
         said = row.utterance
-        self._table.writerow((row.file, said.id, said.transcript or "", said.speaker or ""))
+        entry = {"file_name": row.file, "id": said.id, "transcription": said.transcript, "speaker_id": said.speaker}
+        self._list.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 class _Lhotse(_Lists):
@@ -178,8 +178,9 @@ class _Kaldi(_Lists):
                 f"one; leave them out: --form nemo --form huggingface --form lhotse"
             )
         self._files["wav.scp"].write(f"{said.id} {self._final / row.file}\n")
-        if said.transcript is not None:
-            self._files["text"].write(f"{said.id} {' '.join(said.transcript.split())}\n")
+        words = (said.transcript or "").split()
+        if words:  # a line without words is one that lhotse cannot read
+            self._files["text"].write(f"{said.id} {' '.join(words)}\n")
         self._files["utt2spk"].write(f"{said.id} {said.speaker or said.id}\n")
 
 

@@ -16,7 +16,7 @@ from w2v2_ray.data.unpacking import FORMS, unpack_dataset
 from w2v2_ray.errors import StorageError, UserError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 
-SOURCES = {"nemo": "manifest.jsonl", "huggingface": "metadata.csv", "lhotse": "cuts.jsonl.gz", "kaldi": "."}
+SOURCES = {"nemo": "manifest.jsonl", "huggingface": "metadata.jsonl", "lhotse": "cuts.jsonl.gz", "kaldi": "."}
 
 
 @pytest.fixture
