@@ -77,7 +77,7 @@ def fill_store(source: Path, minutes: float) -> None:
     left = minutes * 60
     with tempfile.TemporaryDirectory() as folder:
         for number, path in enumerate(list_audio(source, ListingNotes())):
-            speech = load_speech(path).astype(np.float32) / 32768
+            speech = np.divide(load_speech(path), 32_768, dtype=np.float32)
             soundfile.write(f"{folder}/a.mp3", resample(speech, SAMPLE_RATE, _RATE_HZ), _RATE_HZ)
             (place / f"{number:05d}.mp3").write_bytes(Path(f"{folder}/a.mp3").read_bytes())
             left -= len(speech) / SAMPLE_RATE
@@ -99,9 +99,13 @@ def ray_over(hosts: Hosts, count: int, folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(
-            [sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"], capture_output=True, check=False
-        )
+        for number in range(count):
+            lose(number)
+        # `ray stop` would end every Ray of this machine.
+        for process in psutil.process_iter(["cmdline"]):
+            if f"{folder}/ray" in " ".join(process.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         time.sleep(2)
 
 
@@ -121,11 +125,8 @@ def prepare(label: str, jobs: int, shard_mb: float, lost: int | None = None) -> 
     environment = {**os.environ, "RAY_ADDRESS": f"{COORDINATOR}:{_RAY_PORT}"}
     began = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", program, *words], env=environment, stderr=subprocess.DEVNULL) as run:
-        first: float | None = None
         while run.poll() is None:
             shards = sum(name.startswith("shard-") for name in locate(out).names())
-            if shards and first is None:
-                first = time.monotonic()
             if lost is not None and shards >= 3:
                 lose(lost)
                 lost = None
