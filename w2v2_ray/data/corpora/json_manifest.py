@@ -11,7 +11,7 @@ from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.corpora.keys import AUDIO_KEYS, USUAL_KEYS, ChosenKeys, find_key
 from w2v2_ray.data.corpora.notes import ListingNotes
 from w2v2_ray.data.corpora.rows import RowReader
-from w2v2_ray.data.corpora.text_lines import numbered_lines
+from w2v2_ray.data.corpora.text_lines import numbered_lines, open_text
 from w2v2_ray.errors import DatasetError
 
 SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -54,7 +54,8 @@ def entries_of(path: Path) -> Iterator[tuple[str, Any]]:
         return
     if first[1].lstrip().startswith("["):
         try:
-            entries = json.loads(path.read_text(encoding="utf-8-sig"))
+            with open_text(path) as file:
+                entries = json.load(file)
         except (ValueError, RecursionError) as error:
             raise DatasetError(f"{path}:1: is not JSON ({error}); give one object a line, or one array") from None
         yield from ((f"{path}: entry {number}", entry) for number, entry in enumerate(entries, start=1))

@@ -6,14 +6,13 @@ that mixes, pads or transforms is rejected by its name, since its audio stands n
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, writable
+from w2v2_ray.data.corpora.json_manifest import entries_of
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.rows import path_below
 from w2v2_ray.errors import DatasetError
@@ -31,7 +30,7 @@ def kind_of(path: Path) -> str | None:
     if not path.name.lower().endswith(SUFFIXES):
         return None
     try:
-        first = next((entry for _, entry in _entries(path)), None)
+        first = next((entry for _, entry in entries_of(path)), None)
     except DatasetError:
         return None
     if not isinstance(first, dict):
@@ -77,7 +76,7 @@ def read_cuts(path: Path, notes: ListingNotes) -> Iterator[SourceItem]:
     Raises:
         DatasetError: An entry is malformed; the message gives the line.
     """
-    for place, entry in _entries(path):
+    for place, entry in entries_of(path):
         cut = _object(entry, place)
         recording = cut.get("recording")
         if cut.get("type") != "MonoCut" or not isinstance(recording, dict):
@@ -97,7 +96,7 @@ def supervisions_of_cuts(path: Path) -> Iterator[tuple[str, list[Entry]]]:
     Raises:
         DatasetError: An entry is malformed; the message gives the line.
     """
-    for place, entry in _entries(path):
+    for place, entry in entries_of(path):
         cut = _object(entry, place)
         yield str(cut.get("id")), _supervisions(cut, place)
 
@@ -109,14 +108,14 @@ def read_recordings(recordings: Path, supervisions: Path | None, notes: ListingN
         DatasetError: An entry is malformed, or of a recording that is not there; the message gives the line.
     """
     known: dict[str, tuple[str, Entry]] = {}
-    for place, entry in _entries(recordings):
+    for place, entry in entries_of(recordings):
         known[str(_object(entry, place).get("id"))] = (place, entry)
     if supervisions is None:
         for name, (place, recording) in known.items():
             yield replace(_audio(recordings, recording, None, place), id=writable(name))
         return
     used: set[str] = set()
-    for place, entry in _entries(supervisions):
+    for place, entry in entries_of(supervisions):
         segment = _object(entry, place)
         name = str(segment.get("recording_id"))
         if name not in known:
@@ -208,25 +207,3 @@ def _object(entry: Any, place: str) -> Entry:
     if not isinstance(entry, dict):
         raise DatasetError(f"{place}: must be an object of lhotse's, this is {str(entry)[:40]!r}")
     return entry
-
-
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """Entries with their place for messages; compressed or not, one a line or in one array."""
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            if path.name.lower().endswith((".json", ".json.gz")):
-                document = json.load(file)
-                listed = document if isinstance(document, list) else [document]
-                yield from ((f"{path}: entry {number}", entry) for number, entry in enumerate(listed, start=1))
-                return
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    try:
-                        yield f"{path}:{number}", json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        raise DatasetError(f"{path}:{number}: is not JSON ({error})") from None
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from w2v2_ray.errors import DatasetError
 
@@ -15,7 +18,7 @@ def numbered_lines(path: Path, *, keep_blank: bool = False) -> Iterator[tuple[in
         DatasetError: It cannot be read or is not UTF-8 text.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 line = line.rstrip("\r\n")
                 if "\0" in line:
@@ -26,5 +29,12 @@ def numbered_lines(path: Path, *, keep_blank: bool = False) -> Iterator[tuple[in
                     yield number, line
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, EOFError, zlib.error) as error:  # the last two, and a kind of the first, are gzip's
+        raise DatasetError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open UTF-8 text, with or without a byte-order mark, compressed by gzip where its name says so."""
+    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    file: IO[str] = opened(path, "rt", encoding="utf-8-sig", newline="")
+    return file
