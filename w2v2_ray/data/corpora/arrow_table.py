@@ -14,9 +14,9 @@ from typing import Any
 
 from w2v2_ray.data.corpora.files import is_audio_name
 from w2v2_ray.data.corpora.item import SourceItem, valid_text, writable
-from w2v2_ray.data.corpora.keys import AUDIO_KEYS, SPEAKER_KEYS, TEXT_KEYS, ChosenKeys, find_key
+from w2v2_ray.data.corpora.keys import AUDIO_KEYS, ChosenKeys, find_key
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
-from w2v2_ray.data.corpora.rows import path_below
+from w2v2_ray.data.corpora.rows import path_below, with_fields
 from w2v2_ray.data.members import Container, Member, arrow_batches
 from w2v2_ray.errors import DatasetError
 
@@ -170,24 +170,11 @@ def _described(
     """With its id, text and speaker."""
     id_key = find_key(fields, _ID_KEYS)
     name = str(fields[id_key]) if id_key is not None else f"{number:08d}"
-    text_key = find_key(fields, TEXT_KEYS, chosen.text)
-    text = fields[text_key] if text_key is not None else None
-    speaker_key = find_key(fields, SPEAKER_KEYS, chosen.speaker)
-    if isinstance(text, str):
-        notes.read(f"transcripts from `{text_key}`")
-        if not text.strip():
-            notes.passed_over(Passed.EMPTY_TEXTS, f"`{text_key}`")
-    if speaker_key is not None:
-        notes.read(f"speakers from `{speaker_key}`")
+    item, taken = with_fields(item, fields, notes, chosen)
     for key, value in fields.items():
-        if key not in (id_key, text_key, speaker_key) and value not in (None, ""):
+        if key != id_key and key not in taken and value not in (None, ""):
             notes.passed_over(Passed.KEYS, key)
-    return replace(
-        item,
-        id=writable(name if id_key is not None or not prefix else f"{prefix}/{name}"),
-        transcript=writable(text) if isinstance(text, str) else None,
-        speaker=writable(str(fields[speaker_key])) if speaker_key is not None else None,
-    )
+    return replace(item, id=writable(name if id_key is not None or not prefix else f"{prefix}/{name}"))
 
 
 def _splits(source: Path) -> str:

@@ -136,6 +136,23 @@ class RowReader:
             self._notes.passed_over(kind, key)
 
 
+def with_fields(
+    item: SourceItem, fields: Row, notes: ListingNotes, chosen: ChosenKeys
+) -> tuple[SourceItem, frozenset[str]]:
+    """The utterance of an entry that holds its audio, with what its fields say, and the keys that were taken."""
+    text_key, speaker_key = find_key(fields, TEXT_KEYS, chosen.text), find_key(fields, SPEAKER_KEYS, chosen.speaker)
+    text = None if text_key is None else fields[text_key]
+    if isinstance(text, str):
+        notes.read(f"transcripts from `{text_key}`")
+        if not text.strip():
+            notes.passed_over(Passed.EMPTY_TEXTS, f"`{text_key}`")
+        item = replace(item, transcript=writable(text))
+    if speaker_key is not None:
+        notes.read(f"speakers from `{speaker_key}`")
+        item = replace(item, speaker=writable(str(fields[speaker_key])))
+    return item, frozenset(key for key in (text_key, speaker_key) if key is not None)
+
+
 def path_below(folder: Path, name: str) -> Path:
     """The absolute path of a file that a list names; backslashes of Windows count as slashes where that finds it."""
     path = Path(os.path.normpath(folder / name))

@@ -18,9 +18,10 @@ from typing import Any
 from w2v2_ray.data.corpora.files import TRANSCRIPT_SUFFIXES, is_audio_name
 from w2v2_ray.data.corpora.item import SourceItem, speaker_of, valid_text, writable
 from w2v2_ray.data.corpora.json_manifest import entries_of
-from w2v2_ray.data.corpora.keys import SPEAKER_KEYS, TEXT_KEYS, ChosenKeys, find_key
+from w2v2_ray.data.corpora.keys import ChosenKeys
 from w2v2_ray.data.corpora.lhotse import with_supervisions
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
+from w2v2_ray.data.corpora.rows import with_fields
 from w2v2_ray.data.corpora.shar import cuts_beside, supervisions_of
 from w2v2_ray.data.members import Member
 from w2v2_ray.errors import DatasetError
@@ -92,24 +93,14 @@ def _item(
         problem=sample.problem,
         member=Member("tar", info.name, info.offset_data, info.size),
     )
-    text_key = find_key(fields, TEXT_KEYS, chosen.text)
-    text = fields[text_key] if text_key is not None else None
-    if isinstance(text, str):
-        notes.read(f"transcripts from `{text_key}`")
-    else:
-        suffix = next((suffix for suffix in TRANSCRIPT_SUFFIXES if suffix in sample.texts), None)
-        text = sample.texts[suffix] if suffix is not None else None
-        if suffix is not None:
-            notes.read(f"transcripts from {suffix}")
-    if isinstance(text, str):
-        text = " ".join(writable(text).split())
-        if not text:
+    item, _ = with_fields(item, fields, notes, chosen)
+    suffix = next((suffix for suffix in TRANSCRIPT_SUFFIXES if suffix in sample.texts), None)
+    if item.transcript is None and suffix is not None:
+        notes.read(f"transcripts from {suffix}")
+        item = replace(item, transcript=writable(sample.texts[suffix]))
+        if not sample.texts[suffix].strip():
             notes.passed_over(Passed.EMPTY_TEXTS, path.name)
-    speaker_key = find_key(fields, SPEAKER_KEYS, chosen.speaker)
-    if speaker_key is not None:
-        notes.read(f"speakers from `{speaker_key}`")
-        item = replace(item, speaker=writable(str(fields[speaker_key])))
-    return replace(item, transcript=text if isinstance(text, str) else None)
+    return item if item.transcript is None else replace(item, transcript=" ".join(item.transcript.split()))
 
 
 def _samples(path: Path, notes: ListingNotes) -> dict[str, _Sample]:
