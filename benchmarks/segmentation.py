@@ -29,7 +29,7 @@ from w2v2_ray.data.schema import SAMPLE_RATE
 Block = npt.NDArray[np.float64]
 _NOISE, _MUSIC = 20.0, 1_500.0
 _CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 import numpy as np
 from w2v2_ray.data.segmentation.detectors import make_detector
@@ -51,7 +51,8 @@ with open_speech(path) as file:
 print(json.dumps({
     "clock_s": time.perf_counter() - clock,
     "processor_s": time.process_time() - processor,
-    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    # Not ru_maxrss, which begins with what the parent process had.
+    "peak_mb": int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024,
     "pieces": [[piece.start, piece.stop] for piece in pieces],
 }))
 """

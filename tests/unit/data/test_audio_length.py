@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from w2v2_ray.data.audio import Excerpt, load_speech
+from w2v2_ray.data.containers import splice
 from w2v2_ray.data.containers.mpeg import frame_at, survey
 from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import AudioError
@@ -336,3 +338,14 @@ def test_an_ogg_file_without_a_page_in_the_middle_is_refused(tmp_path, lost):
     path.write_bytes(content[: pages[lost]] + content[pages[lost + 1] :])
     with pytest.raises(AudioError, match=r"truncated: 1 pages of a recording of 30.00 s are missing"):
         load_speech(path)
+
+
+@pytest.mark.parametrize("place", [0, 3, 4091, 4096, 4100, 9_995])
+def test_what_is_looked_for_is_found_across_windows(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(splice, "_WINDOW_BYTES", 4096)
+    path = tmp_path / "bytes"
+    path.write_bytes(b"\0" * place + b"needle" + b"\0" * (10_000 - place))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        assert splice.find_through(content, b"needle", 0) == place
+        assert splice.find_through(content, b"needle", place + 1) == -1
+    assert splice.find_through(path.read_bytes(), b"needle", 0) == place

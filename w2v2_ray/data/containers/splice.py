@@ -15,6 +15,19 @@ Content = mmap.mmap | bytes
 
 
 _SMALL_BYTES = 16 * 2**20
+_WINDOW_BYTES = 64 * 2**20
+
+
+def find_through(content: Content, wanted: bytes, start: int) -> int:
+    """Where some bytes are from a place on, or -1; of a file of hours no more than a window stays in memory."""
+    for first in range(start, len(content), _WINDOW_BYTES):
+        found = content.find(wanted, first, first + _WINDOW_BYTES + len(wanted) - 1)
+        if found >= 0:
+            return found
+        page = first // mmap.PAGESIZE * mmap.PAGESIZE
+        if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            content.madvise(mmap.MADV_DONTNEED, page, min(_WINDOW_BYTES, len(content) - page))
+    return -1
 
 
 def spliced(path: Path, parts: Parts) -> io.RawIOBase | io.BytesIO:

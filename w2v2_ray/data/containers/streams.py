@@ -7,7 +7,7 @@ import struct
 
 from w2v2_ray.data.containers.mpeg import Survey, survey, whole_stream
 from w2v2_ray.data.containers.promise import Parts, Promise
-from w2v2_ray.data.containers.splice import Content
+from w2v2_ray.data.containers.splice import Content, find_through
 from w2v2_ray.data.containers.tags import after_tags, is_padding
 from w2v2_ray.data.rejection import RejectReason, reject
 
@@ -66,7 +66,7 @@ def flac_promise(content: Content) -> Promise | None:
     end = len(content)
     if content[end - _ID3V1_BYTES : end - _ID3V1_BYTES + 3] == b"TAG":
         end -= _ID3V1_BYTES  # the decoder would look for a frame there
-    second = content.find(b"fLaC\0\0\0\x22", start + 4)
+    second = find_through(content, b"fLaC\0\0\0\x22", start + 4)
     if second >= 0:
         rate_hz = max(1, fields >> 44)
         more = int.from_bytes(content[second + 18 : second + 26], "big") & _FLAC_LENGTH
