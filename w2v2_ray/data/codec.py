@@ -20,17 +20,17 @@ _PCM_DTYPE = np.dtype("<i2")
 _DATA_BUFFER = 2  # of a binary array: validity, offsets, data
 
 
-def encode(samples: Samples, codec: Codec) -> bytes:
+def encode(samples: Samples, codec: Codec) -> npt.NDArray[np.uint8]:
     """Turn samples into the bytes of a shard's `audio` column.
 
     Shape:
         samples [S]
     """
     if codec == "pcm16":
-        return samples.astype(_PCM_DTYPE, copy=False).tobytes()
+        return np.ascontiguousarray(samples, _PCM_DTYPE).view(np.uint8)
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
+    return np.frombuffer(buffer.getbuffer(), np.uint8)
 
 
 class AudioColumn(Protocol):

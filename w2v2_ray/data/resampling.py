@@ -1,29 +1,35 @@
-"""Resampling to the model's sample rate, with torchaudio's windowed sinc filter.
+"""Resampling to the model's sample rate, with the windowed sinc filter of torchaudio.
 
-torchaudio is imported through `torchaudio_compat`, which explains why; torch is imported only when some audio really
-has another rate, so that ingest of 16 kHz audio starts fast.
+An output lies at one of a few places between inputs (160 of them from 44.1 to 16 kHz), and each place has a filter of
+some 36 taps. `torchaudio.functional.resample` writes all of them into one kernel, of which nine tenths are zeros that
+it multiplies; here each filter meets its own inputs only, and neither torch nor torchaudio is imported.
 """
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-_MAX_KERNEL = 20_000_000
-"""Of torchaudio's filters, one for each pair of places in a period of both rates: for 22 254 Hz (old Macintosh
-recordings) they would take 0.7 GB, for 15 999 Hz 2 GB and half a minute."""
 _ZEROS = 6
 _ROLLOFF = 0.99
-_BLOCK_SAMPLES = 8192
+_BLOCK_ROWS = 1 << 16
+_FEW_PLACES = 2_000
+"""Rates with more places than this between inputs are rare, and their filters large: they are made anew each time."""
+
+Filters = npt.NDArray[np.float64]
+"""Shape: [places, taps]."""
 
 
 def resample(waveform: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.NDArray[np.float32]:
     """Resample one mono waveform.
 
-    Source: `torchaudio.functional.resample` with its default Hann-windowed sinc.
+    In double precision: what is added up in which order depends on length and processor. In single precision that would
+    show in the last bit of int16, so that a piece of a file would not be what it is in the whole.
+
+    Source: `torchaudio.functional.resample` with its default Hann-windowed sinc, equal to its double precision.
 
     Args:
         waveform: Samples in [-1, 1].
@@ -35,33 +41,37 @@ def resample(waveform: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt
     """
     if from_hz == to_hz:
         return waveform
-    ratio = Fraction(from_hz, to_hz)
-    if ratio.numerator * ratio.denominator > _MAX_KERNEL:
-        return _at_each_place(waveform, from_hz, to_hz)
-    import torch
-
-    from w2v2_ray.data.torchaudio_compat import import_torchaudio
-
-    functional = import_torchaudio().functional
-    with torch.inference_mode():
-        # In double precision: kernels add in an order that depends on length and processor. In single precision that
-        # shows in the last bit of int16, so that a piece of a file would not be what it is in the whole.
-        exact = torch.from_numpy(np.ascontiguousarray(waveform)).double()
-        result: npt.NDArray[np.float32] = functional.resample(exact, from_hz, to_hz).float().numpy()
+    common = math.gcd(from_hz, to_hz)
+    step, places = from_hz // common, to_hz // common
+    count = -(-len(waveform) * places // step)
+    result = np.empty(count, np.float32)
+    few = places <= _FEW_PLACES
+    filters = _usual_filters(step, places) if few else _filters(step, places, min(places, count))
+    taps = filters.shape[1]
+    reach = taps // 2 - 1
+    padded = np.zeros(len(waveform) + 2 * taps, np.float64)
+    padded[reach : reach + len(waveform)] = waveform
+    windows = np.lib.stride_tricks.sliding_window_view(padded, taps)
+    for place in range(min(places, count)):
+        own = windows[place * step // places :: step]
+        rows = -(-(count - place) // places)
+        for first in range(0, rows, _BLOCK_ROWS):
+            last = min(rows, first + _BLOCK_ROWS)
+            start = place + first * places
+            result[start : place + (last - 1) * places + 1 : places] = own[first:last] @ filters[place]
     return result
 
 
-def _at_each_place(waveform: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.NDArray[np.float32]:
-    """The same filter, evaluated for every sample by itself: for rates that have hardly a sample in common."""
-    cutoff = min(1.0, to_hz / from_hz) * _ROLLOFF  # in half cycles a sample
+def _filters(step: int, places: int, count: int) -> Filters:
+    """Filters of the first `count` places: sinc with a Hann window, over the inputs from `-reach` to `reach + 1`."""
+    cutoff = min(1.0, places / step) * _ROLLOFF  # in half cycles a sample
     reach = math.ceil(_ZEROS / cutoff)
-    padded = np.concatenate([np.zeros(reach), waveform, np.zeros(reach + 1)])
-    taps = np.arange(-reach, reach + 2)
-    result = np.empty(-(-len(waveform) * to_hz // from_hz), np.float32)
-    for start in range(0, len(result), _BLOCK_SAMPLES):
-        place, part = np.divmod(np.arange(start, min(start + _BLOCK_SAMPLES, len(result))) * from_hz, to_hz)
-        phase = np.clip((taps - (part / to_hz)[:, None]) * cutoff, -_ZEROS, _ZEROS)
-        filters = np.sinc(phase) * np.cos(phase * (np.pi / (2 * _ZEROS))) ** 2 * cutoff
-        inputs = np.lib.stride_tricks.sliding_window_view(padded, len(taps))[place]
-        result[start : start + len(place)] = np.einsum("sk,sk->s", inputs, filters)
-    return result
+    part = (np.arange(count) * step % places) / places
+    phase = np.clip((np.arange(-reach, reach + 2) - part[:, None]) * cutoff, -_ZEROS, _ZEROS)
+    filters: Filters = np.sinc(phase) * np.cos(phase * (np.pi / (2 * _ZEROS))) ** 2 * cutoff
+    return filters
+
+
+@lru_cache(maxsize=16)
+def _usual_filters(step: int, places: int) -> Filters:
+    return _filters(step, places, places)

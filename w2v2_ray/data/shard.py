@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from w2v2_ray.data.codec import Samples, encode, open_column
@@ -69,6 +71,34 @@ class _HashingFile:
         return self._digest.hexdigest()
 
 
+class _AudioColumn:
+    """The bytes of a batch's audio, one after the other in memory that the next batch uses again.
+
+    A list of `bytes` would be copied into new memory, whose pages take the system longer than the copying.
+    """
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._bytes = np.empty(_BATCH_BYTES, np.uint8)
+        self._ends = [0]
+
+    def append(self, content: npt.NDArray[np.uint8]) -> None:
+        start, stop = self._ends[-1], self._ends[-1] + len(content)
+        if stop > len(self._bytes):
+            grown = np.empty(max(stop, 2 * len(self._bytes)), np.uint8)
+            grown[:start] = self._bytes[:start]
+            self._bytes = grown
+        self._bytes[start:stop] = content
+        self._ends.append(stop)
+
+    def take(self) -> pa.Array:
+        """The column, valid until the next `append`."""
+        ends = np.array(self._ends, np.int64 if pa.types.is_large_binary(self._kind) else np.int32)
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(self._bytes[: ends[-1]])]
+        self._ends = [0]
+        return pa.Array.from_buffers(self._kind, len(ends) - 1, buffers)
+
+
 class ShardWriter:
     """Writes one shard from front to back, in record batches of bounded size.
 
@@ -85,7 +115,8 @@ class ShardWriter:
         self._file = _HashingFile(path)
         self._sink = pa.PythonFile(self._file, mode="w")
         self._writer = pa.ipc.new_file(self._sink, self._schema)
-        self._columns: list[list[Any]] = [[] for _ in self._schema]
+        self._audio = _AudioColumn(self._schema.field("audio").type)
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names if name != "audio"}
         self._pending_bytes = 0
         self.rows = 0
         self.samples = 0
@@ -104,18 +135,19 @@ class ShardWriter:
             samples [S]
         """
         audio = encode(samples, self._codec)
-        row = (utterance_id, audio, len(samples), transcript, speaker, source)
-        for column, value in zip(self._columns, row, strict=True):
+        self._audio.append(audio)
+        row = (utterance_id, len(samples), transcript, speaker, source)
+        for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)
         self._pending_bytes += len(audio)
         self.rows += 1
         self.samples += len(samples)
-        if len(self._columns[0]) >= _BATCH_ROWS or self._pending_bytes >= _BATCH_BYTES:
+        if len(self._columns["id"]) >= _BATCH_ROWS or self._pending_bytes >= _BATCH_BYTES:
             self._flush()
 
     def close(self) -> WrittenShard:
         """Write the footer, fsync, and say what the file holds."""
-        if self._columns[0]:
+        if self._columns["id"]:
             self._flush()
         self._writer.close()
         self._sink.close()
@@ -127,9 +159,13 @@ class ShardWriter:
         self._file.close()
 
     def _flush(self) -> None:
-        arrays = [pa.array(column, type=field.type) for column, field in zip(self._columns, self._schema, strict=True)]
+        arrays = [
+            self._audio.take() if field.name == "audio" else pa.array(self._columns[field.name], type=field.type)
+            for field in self._schema
+        ]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        self._columns = [[] for _ in self._schema]
+        for column in self._columns.values():
+            column.clear()
         self._pending_bytes = 0
 
 
