@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from w2v2_ray.api.datasets import inspect as inspect
     from w2v2_ray.api.datasets import open_dataset as open_dataset
     from w2v2_ray.api.datasets import prepare as prepare
     from w2v2_ray.api.datasets import unpack as unpack
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from w2v2_ray.api.models import evaluate as evaluate
     from w2v2_ray.api.models import load as load
     from w2v2_ray.data.dataset import SpeechDataset as SpeechDataset
+    from w2v2_ray.data.ingestion.ingest_plan import IngestSettings as IngestSettings
+    from w2v2_ray.data.ingestion.text_limits import TextLimits as TextLimits
     from w2v2_ray.data.listening.pieces import Cutting as Cutting
     from w2v2_ray.data.piece_settings import PieceSettings as PieceSettings
     from w2v2_ray.data.segmentation.recordings import SegmentSettings as SegmentSettings
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from w2v2_ray.recognition.decoding import Decoding as Decoding
 
 _HOMES = {
+    "inspect": "api.datasets",
     "open_dataset": "api.datasets",
     "prepare": "api.datasets",
     "unpack": "api.datasets",
@@ -51,6 +55,8 @@ _HOMES = {
     "evaluate": "api.models",
     "load": "api.models",
     "SpeechDataset": "data.dataset",
+    "IngestSettings": "data.ingestion.ingest_plan",
+    "TextLimits": "data.ingestion.text_limits",
     "Cutting": "data.listening.pieces",
     "PieceSettings": "data.piece_settings",
     "SegmentSettings": "data.segmentation.recordings",

@@ -51,7 +51,9 @@ def inspect_command(
         else:
             print_checkpoint(contents)
         return
-    report = inspect_dataset(path, fast=fast) if html is None else write_dataset_page(path, html, fast=fast)
+    from w2v2_ray.api.datasets import inspect
+
+    report = inspect(path, fast=fast, html=html)
     if as_json:
         import json
         from dataclasses import asdict
@@ -61,32 +63,6 @@ def inspect_command(
     print_dataset(report)
     if html is not None:
         typer.echo(str(html))
-
-
-def inspect_dataset(path: str, *, fast: bool) -> DatasetReport:
-    """Open a dataset with the checks asked for, and gather its figures."""
-    from w2v2_ray.data.dataset import SpeechDataset
-    from w2v2_ray.data.inspection.report import dataset_report
-
-    dataset = SpeechDataset.open(path, verify="sizes" if fast else "checksums")
-    return dataset_report(dataset, checksums_verified=not fast, levels=not fast)
-
-
-def write_dataset_page(path: str, page: Path, *, fast: bool) -> DatasetReport:
-    """The same, with a page of it.
-
-    Raises:
-        StorageError: The page cannot be written; that is found before any audio is read.
-    """
-    from w2v2_ray.places.new_files import new_file
-    from w2v2_ray.reporting.dataset_page import render_dataset_page
-
-    with new_file(page) as temporary:
-        temporary.touch()  # reading may take hours: whether a file can be made here is to be known first
-        report = inspect_dataset(path, fast=fast)
-        # A path may hold what is not Unicode.
-        temporary.write_text(render_dataset_page(report), encoding="utf-8", errors="backslashreplace")
-    return report
 
 
 def print_dataset(report: DatasetReport) -> None:
