@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
@@ -23,7 +23,6 @@ from w2v2_ray.data.ingestion.ingest import (
     note_rejects,
     recorded_rejects,
     without_copies,
-    write_shard,
 )
 from w2v2_ray.data.ingestion.ingest_plan import (
     IngestSettings,
@@ -44,21 +43,10 @@ from w2v2_ray.data.segmentation.recordings import (
     segment_recordings,
     shared_out,
 )
-from w2v2_ray.errors import DatasetError, RunFailedError, UserError
-from w2v2_ray.orchestration.cluster import ray_cluster
+from w2v2_ray.errors import DatasetError
+from w2v2_ray.orchestration.shards import Counter, IngestProgress, write_shards
 from w2v2_ray.orchestration.share import run_on_workers
-from w2v2_ray.orchestration.waiting import tell_of_waiting
 from w2v2_ray.places.storage import Location, locate
-
-_TASKS_AHEAD = 2  # per job: enough that no worker waits for the driver
-
-
-class IngestProgress(Protocol):
-    """Is told how the ingest goes on."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` files are decoded, rejected, or were so already."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -198,7 +186,7 @@ def prepare_dataset(
     with ExitStack() as folders:
         for part in unfinished:
             folders.enter_context(ingest_folder(part.place))
-        _write(unfinished, jobs, _Counter(progress, sum(part.listed for part in unfinished)), notify)
+        _write(unfinished, jobs, Counter(progress, sum(part.listed for part in unfinished)), notify)
         if settings.drop_copies:
             _drop_copies(unfinished, jobs, notify)
         if len(parts) > 1:
@@ -231,7 +219,7 @@ def _segmented(
     is_finished = MANIFEST_NAME in out.names()
     with nullcontext() if is_finished else ingest_folder(out):
         tasks = shared_out(listing.items, settings, None if is_finished else out, jobs)
-        report = _Counter(progress, len(listing.items))
+        report = Counter(progress, len(listing.items))
         report(0)
         if min(jobs, len(tasks)) == 1:
             found = [segment_recordings(task, report) for task in tasks]
@@ -264,14 +252,13 @@ def _part(name: str, items: Sequence[SourceItem], settings: IngestSettings, plac
     return _Part(place, name, tasks, manifest)
 
 
-def _write(parts: Sequence[_Part], jobs: int, report: _Counter, notify: Callable[[str], None]) -> None:
+def _write(parts: Sequence[_Part], jobs: int, report: Counter, notify: Callable[[str], None]) -> None:
     """Write the shards of all parts."""
     if not parts:
         return
     tasks = [task for part in parts for task in part.tasks]
     report(0)
-    in_process = min(jobs, len(tasks)) == 1
-    results = iter(_in_process(tasks, report) if in_process else _over_ray(tasks, jobs, report, notify))
+    results = iter(write_shards(tasks, jobs, report, notify))
     for part in parts:
         part.results = [next(results) for _ in part.tasks]
 
@@ -282,9 +269,7 @@ def _drop_copies(parts: Sequence[_Part], jobs: int, notify: Callable[[str], None
     again = without_copies([part.tasks for part in ordered], [part.results for part in ordered])
     if not again:
         return
-    quiet = _Counter(None, 0)
-    in_process = min(jobs, len(again)) == 1
-    written = _in_process(again, quiet) if in_process else _over_ray(again, jobs, quiet, notify)
+    written = write_shards(again, jobs, Counter(None, 0), notify)
     results = {task.note.uri: result for task, result in zip(again, written, strict=True)}
     for part in parts:
         part.results = [
@@ -332,61 +317,3 @@ def _summary(part: _Part, made: DatasetManifest | None, listing: SourceListing, 
     return IngestSummary(
         manifest, listing.source_format, part.listed, rejected, part.finished is not None, wall_s, listing
     )
-
-
-class _Counter:
-    """Adds up what is done."""
-
-    def __init__(self, progress: IngestProgress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-
-    def __call__(self, more: int) -> None:
-        self._done += more
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-
-def _in_process(tasks: Sequence[ShardTask], report: _Counter) -> list[ShardResult]:
-    return [write_shard(task, report) for task in tasks]
-
-
-def _over_ray(
-    tasks: Sequence[ShardTask], jobs: int, report: _Counter, notify: Callable[[str], None]
-) -> list[ShardResult]:
-    """Write shards in Ray tasks of one CPU each, with a bounded number in flight."""
-    import ray
-
-    with ray_cluster(num_cpus=jobs), tell_of_waiting({"CPU": 1.0}, notify):
-        # One thread a task: they would only take the CPUs from each other.
-        remote: Any = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(write_shard)
-        waiting = list(reversed(tasks))
-        in_flight: dict[Any, ShardTask] = {}
-        results: dict[str, ShardResult] = {}
-        while waiting or in_flight:
-            while waiting and len(in_flight) < _TASKS_AHEAD * jobs:
-                task = waiting.pop()
-                in_flight[remote.remote(task)] = task
-            for reference in ray.wait(list(in_flight), num_returns=1)[0]:
-                task = in_flight.pop(reference)
-                results[task.note.uri] = _result_of(reference, task)
-                report(len(task.items))
-    return [results[task.note.uri] for task in tasks]
-
-
-def _result_of(reference: Any, task: ShardTask) -> ShardResult:
-    import ray
-
-    try:
-        result: ShardResult = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.WorkerCrashedError as error:
-        raise RunFailedError(
-            f"{task.out / task.file}: its worker died several times; a file between {task.items[0].source} "
-            f"and {task.items[-1].source} may crash the decoder, or memory ran out: try fewer --jobs"
-        ) from error
-    return result
