@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.factory import build_ctc_model
 from w2v2_ray.model.interop.huggingface_config import config_of
 from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.interop.model_folder import load_model
 from w2v2_ray.model.interop.module_names import HUGGINGFACE, to_modules
 from w2v2_ray.spec.model import ModelSpec
 
@@ -29,14 +31,12 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         settings: `implementation` ("w2v2-ray" or "transformers"), `variant`, `precision`, `batch`, `seconds`,
-            `device`, `steps`, `layers`.
+            `device`, `steps`, `layers`; `model`, the folder of a recogniser to measure in place of a random one.
 
     Returns:
         latency_ms (median), cpu_ms of all threads, audio_s_per_s.
     """
-    spec = base_spec(settings["variant"], int(settings["layers"]))
-    torch.manual_seed(0)
-    ours = build_ctc_model(spec, _VOCABULARY).eval()
+    spec, ours = _network(settings)
     model: nn.Module = ours
     if settings["implementation"] == "transformers":
         model = _theirs(spec, ours.state_dict())
@@ -61,6 +61,17 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
         "cpu_ms": statistics.median(cpu_times) * 1000,
         "audio_s_per_s": len(waveform) * float(settings["seconds"]) / latency_s,
     }
+
+
+def _network(settings: Mapping[str, Any]) -> tuple[ModelSpec, Wav2Vec2CtcModel]:
+    if settings.get("model"):
+        loaded = load_model(Path(settings["model"]))
+        network = loaded.build()
+        assert isinstance(network, Wav2Vec2CtcModel), "the command asks for a recogniser"
+        return loaded.spec, network
+    spec = base_spec(settings["variant"], int(settings["layers"]))
+    torch.manual_seed(0)
+    return spec, build_ctc_model(spec, _VOCABULARY).eval()
 
 
 def _best(model: nn.Module, waveform: Tensor, lengths: Tensor, settings: Mapping[str, Any]) -> Tensor:

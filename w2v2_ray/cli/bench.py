@@ -195,6 +195,10 @@ def inference(
     ] = None,
     variant: Annotated[list[Variant] | None, typer.Option(help="Encoder; may be repeated. Default: plain.")] = None,
     precision: Annotated[list[Precision] | None, typer.Option(help="May be repeated. Default: fp32.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A recogniser of your own: a run, a checkpoint, or anything that `import` reads."),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each.")] = 6.5,
     layers: Annotated[int, typer.Option(min=3, help="Transformer layers; Base has 12.")] = 12,
     device: Annotated[BenchDevice, typer.Option(help="Where to compute.")] = BenchDevice.CPU,
@@ -204,19 +208,39 @@ def inference(
     out: OutOption = _OUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Latency of a recogniser of Base size, random weights, waveform to best path: beside transformers."""
+    """Latency of a recogniser, waveform to best path: Base with random weights, or yours; beside transformers."""
     from w2v2_ray.bench.suites import inference_report
 
     if quick:
         batch, seconds, layers, steps = [1, 2], 1.0, 3, 1
-    report = inference_report(
-        batches=batch or [1, 4, 8, 16],
-        variants=[one.value for one in variant or [Variant.PLAIN]],
-        precisions=[one.value for one in precision or [Precision.FP32]],
-        common={"seconds": seconds, "layers": layers, "device": device.value, "steps": steps},
-        effort=_effort(repeats, quick),
-    )
+    variants = [one.value for one in variant or [Variant.PLAIN]]
+    with tempfile.TemporaryDirectory() as folder:
+        common = {"seconds": seconds, "layers": layers, "device": device.value, "steps": steps}
+        if model is not None:
+            common["model"], variants = folder, [_recogniser(model, Path(folder), given=bool(variant))]
+        report = inference_report(
+            batches=batch or [1, 4, 8, 16],
+            variants=variants,
+            precisions=[one.value for one in precision or [Precision.FP32]],
+            common=common,
+            effort=_effort(repeats, quick),
+        )
     _finish(report, out, as_json)
+
+
+def _recogniser(model: str, folder: Path, *, given: bool) -> str:
+    """Write a model to a folder that every process of the measurement reads; its kind of encoder."""
+    from w2v2_ray.errors import UserError
+    from w2v2_ray.model.interop.model_folder import write_model
+    from w2v2_ray.training.model_source import load_any
+
+    if given:
+        raise UserError("--variant is of random weights, --model has an encoder of its own; leave one of them out")
+    loaded = load_any(model)
+    if loaded.kind != "ctc":
+        raise UserError(f"{model}: is no recogniser but a {loaded.kind} model; fine-tune it first: docs/recipes.md")
+    write_model(loaded, folder)
+    return "plain" if loaded.spec.encoder.hourglass is None else "hourglass"
 
 
 @bench.command("planning")

@@ -12,10 +12,14 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import soundfile
+import torch
 from typer.testing import CliRunner
 
 from w2v2_ray.bench import rounds
 from w2v2_ray.cli.app import app
+from w2v2_ray.model.factory import build_ctc_model
+from w2v2_ray.model.interop.loaded_model import LoadedModel
+from w2v2_ray.model.interop.model_folder import write_model
 
 
 def run(*arguments):
@@ -64,6 +68,33 @@ def test_a_recogniser_is_measured_beside_transformers(here, tmp_path):
     cells = cells_of(run("inference", "--quick", "--out", tmp_path), "inference", tmp_path)
     assert set(cells) == {("plain", "fp32", size, who) for size in "12" for who in ("w2v2-ray", "transformers")}
     assert all(repeats[0]["latency_ms"] > 0 for repeats in cells.values())
+
+
+@pytest.fixture
+def recogniser(tiny_job, tmp_path):
+    spec = tiny_job().model
+    torch.manual_seed(3)
+    state = build_ctc_model(spec, 4).state_dict()
+    write_model(LoadedModel(spec, "ctc", state, ("<pad>", "|", "a", "b"), source="m"), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_recogniser_of_ones_own_is_measured(here, tmp_path, recogniser):
+    cells = cells_of(run("inference", "--quick", "--model", recogniser, "--out", tmp_path), "inference", tmp_path)
+    assert set(cells) == {("hourglass", "fp32", size, "w2v2-ray") for size in "12"}
+    for (_, _, size, _), (figures,) in cells.items():
+        assert figures["audio_s_per_s"] == pytest.approx(int(size) / figures["latency_ms"] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--variant", "plain"), "leave one of them out"), ((), "neither a model folder")],
+)
+def test_a_model_that_cannot_be_measured_is_one_error(tmp_path, recogniser, options, said):
+    model = recogniser if options else tmp_path
+    result = run("inference", "--model", model, *options)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
 
 
 def test_a_state_is_saved_in_three_ways_and_is_as_large_in_each(here, tmp_path):
