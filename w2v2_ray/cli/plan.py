@@ -49,6 +49,7 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
     data, batch = result.data, job.batch
     rows = [
         ("audio", f"{data.hours:.2f} h in {data.utterances:,} utterances"),
+        *((("mixture", ", ".join(map(str, data.mixture))),) if len(data.mixture) > 1 else ()),
         ("kept", f"{data.kept:,} utterances"),
         *_lengths(result, job),
         ("sub-batches per epoch", readable_count(result.sub_batches_per_epoch)),
@@ -58,7 +59,6 @@ def _facts_table(result: RunPlan, job: TrainJob) -> Table:
             f"{readable_count(result.updates_per_epoch)} of {batch.sub_batches_per_update} sub-batches",
         ),
         ("computes on", computes_on(job)),
-        ("at a fault", at_a_fault(job)),
         ("at a fault", at_a_fault(job)),
         ("run", f"{result.updates:,} updates, {readable_count(result.epochs)} epochs"),
         ("audio per update", f"{result.audio_s_per_update:,.0f} s"),

@@ -54,6 +54,21 @@ class _Part:
         return found
 
 
+@dataclass(frozen=True)
+class MixtureShare:
+    """What a dataset is of an epoch."""
+
+    dataset: str
+    """As the job names it."""
+    share: float
+    """Of the seconds."""
+    times: float
+    """How often it is heard, by its seconds."""
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.share:.1%} ({self.times:.2f} times)"
+
+
 class DatasetMixture:
     """Datasets one after the other, with the interface of one (`Utterances`).
 
@@ -108,6 +123,16 @@ class DatasetMixture:
     def hours(self) -> float:
         """Audio hours, repetitions counted."""
         return float(self._num_samples.sum(dtype=np.int64)) / SAMPLE_RATE / 3600
+
+    @property
+    def shares(self) -> tuple[MixtureShare, ...]:
+        """What each dataset is of an epoch, in their order."""
+        seconds = [int(part.num_samples.sum(dtype=np.int64)) for part in self._parts]
+        once = [int(part.dataset.num_samples.sum(dtype=np.int64)) for part in self._parts]
+        return tuple(
+            MixtureShare(getattr(part.dataset, "uri", "dataset"), heard / sum(seconds), heard / whole)
+            for part, heard, whole in zip(self._parts, seconds, once, strict=True)
+        )
 
     def check_checksums(self) -> None:
         """Read every byte of the datasets and compare checksums.

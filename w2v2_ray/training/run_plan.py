@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from w2v2_ray.data.batch_plan import BatchPlan, assigned
-from w2v2_ray.data.mixture import DatasetMixture
+from w2v2_ray.data.mixture import DatasetMixture, MixtureShare
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.model import SAMPLE_RATE
@@ -34,6 +34,8 @@ class DataShare:
     """Utterances above `max_samples`, of which a random piece is used."""
     hours_per_epoch: float
     """Audio that is forwarded in an epoch: cropped to the shortest of each micro-batch, or padded to the longest."""
+    mixture: tuple[MixtureShare, ...] = ()
+    """Of each dataset."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Utterances that a recogniser cannot learn from, by reason."""
 
@@ -125,6 +127,7 @@ def assemble(
         data=DataShare(
             hours=mixture.hours,
             utterances=len(mixture),
+            mixture=mixture.shares,
             kept=plan.utterances_per_epoch,
             dropped_short=plan.dropped_short - sum(left_out.values()),
             cropped_long=0 if left_out else plan.cropped_long,

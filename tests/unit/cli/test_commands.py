@@ -125,6 +125,16 @@ def test_plan_prints_what_the_job_will_do(job):
     assert result.exit_code == 0, result.stderr
     for text in ("20 utterances", "1 shorter than min_samples: 16000 (1 s)", "1 longer than max_samples", "expected"):
         assert text in result.stdout
+    labels = [line.split("  ")[0].strip() for line in result.stdout.partition("Per worker")[0].splitlines()]
+    labels = [label for label in labels if label]
+    assert len(labels) == len(set(labels))
+    assert "mixture" not in labels
+
+
+def test_plan_says_what_each_dataset_is_of_an_epoch(job, dataset):
+    result = run("plan", job, "--set", f"data.train=[{dataset},{dataset}]")
+    assert result.exit_code == 0, result.stderr
+    assert "".join(result.stdout.split()).count("50.0%(1.00times)") == 2
 
 
 def test_plan_speaks_json(job):

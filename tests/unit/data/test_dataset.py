@@ -323,3 +323,15 @@ def test_alpha_goes_from_the_sizes_to_equal_parts(make_dataset):
     wanted = (large / small) ** 0.5
     assert half._parts[1].count / 5 == pytest.approx(wanted, rel=0.1)
     assert equal.hours == pytest.approx(2 * large, rel=0.05)
+
+
+def test_a_mixture_says_what_each_dataset_is_of_an_epoch(make_dataset):
+    large, small = make_dataset("a", 40), make_dataset("b", 5, seed=9)
+    mixture = open_mixture([(large.uri, 1), (small.uri, 1)], shares=[3, 1])
+    first, second = mixture.shares
+    assert (first.dataset, second.dataset) == (large.uri, small.uri)
+    assert first.share + second.share == pytest.approx(1)
+    assert second.share == pytest.approx(0.25, abs=0.02)
+    assert first.times == 1
+    assert second.times == pytest.approx(large.hours / small.hours / 3, rel=0.1)
+    assert str(first) == f"{large.uri}: {first.share:.1%} (1.00 times)"
