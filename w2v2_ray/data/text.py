@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2v2_ray.errors import DatasetError, SpecError
-from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER, visible
+from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER, are_tokens, visible
 from w2v2_ray.spec.text import TextSpec
 
 _FORMAT_CATEGORIES = ("Cf", "Cc", "Cs")
 _MAX_CHARACTERS = 10_000
 _SHOWN = 40
+_NAMES = {"letters": "characters", "tokens": "tokens"}
 
 
 class Tokenizer:
@@ -42,7 +43,13 @@ class Tokenizer:
         if not self.vocabulary or self.vocabulary[0] != BLANK:
             shown = self.vocabulary[0] if self.vocabulary else "nothing"
             raise SpecError(f"vocabulary: output 0 is {shown!r}; it must be the CTC blank {BLANK!r}")
-        if WORD_DELIMITER not in self._index:
+        if self.text.units == "tokens":
+            if not are_tokens(self.vocabulary):
+                raise SpecError(
+                    f"text.units: tokens, but the vocabulary has {WORD_DELIMITER!r} or single characters only; use "
+                    "units: letters, or symbols such as phones"
+                )
+        elif WORD_DELIMITER not in self._index:
             raise SpecError(
                 f"vocabulary: no {WORD_DELIMITER!r}, which ends words; words could not be told apart: add it"
             )
@@ -62,6 +69,8 @@ class Tokenizer:
         Returns:
             Words, one space between two; empty when nothing is left; None when it is rejected.
         """
+        if self.text.units == "tokens":
+            return self._normalised_tokens(_prepare(transcript, self.text).split())
         written = []
         for character in " ".join(_prepare(transcript, self.text).split()):
             if character == " " or character in self._allowed:
@@ -72,8 +81,20 @@ class Tokenizer:
                 written.append(UNKNOWN)
         return " ".join("".join(written).split())
 
+    def _normalised_tokens(self, tokens: list[str]) -> str | None:
+        unknown = [token for token in tokens if token not in self._allowed]
+        if unknown and self.text.unknown == "reject":
+            return None
+        kept = (token if token in self._allowed else UNKNOWN for token in tokens)
+        return " ".join(token for token in kept if token != UNKNOWN or self.text.unknown == "map")
+
     def encode(self, normalised: str) -> NDArray[np.int32]:
-        """Outputs that spell a normalised transcript, every word followed by `|` as in fairseq's `.ltr` files."""
+        """Outputs that spell a normalised transcript, every word followed by `|` as in fairseq's `.ltr` files.
+
+        Tokens are followed by nothing, as in its `.phn` files.
+        """
+        if self.text.units == "tokens":
+            return np.asarray([self._index[token] for token in normalised.split()], dtype=np.int32)
         delimiter = self._index[WORD_DELIMITER]
         outputs: list[int] = []
         for word in normalised.split():
@@ -88,11 +109,15 @@ class Tokenizer:
         """Text that outputs spell, blanks and other specials but `<unk>` left out."""
         symbols = (self.vocabulary[output] for output in outputs)
         kept = (symbol for symbol in symbols if symbol not in SPECIALS or symbol == UNKNOWN)
+        if self.text.units == "tokens":
+            return " ".join(kept)
         return " ".join("".join(" " if symbol == WORD_DELIMITER else symbol for symbol in kept).split())
 
 
 def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple[str, ...]:
     """The special symbols, `|`, and the characters of transcripts by falling count, as fairseq orders them.
+
+    Of tokens: the special symbols and the tokens.
 
     Raises:
         DatasetError: When there is no text, or it holds too many characters to be spelt.
@@ -100,7 +125,8 @@ def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple
     counts: Counter[str] = Counter()
     for transcript in transcripts:
         if transcript:
-            counts.update(_prepare(transcript, text))
+            written = _prepare(transcript, text)
+            counts.update(written.split() if text.units == "tokens" else written)
     allowed = None if text.allowed is None else {*text.allowed}
     characters = {
         character: count
@@ -114,11 +140,11 @@ def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple
         )
     if len(characters) > _MAX_CHARACTERS:
         raise DatasetError(
-            f"data.train: {len(characters)} different characters, the limit is {_MAX_CHARACTERS}; is this text? Set "
+            f"data.train: {len(characters)} different {_NAMES[text.units]}, the limit is {_MAX_CHARACTERS}; is this text? Set "
             "text.allowed to the characters to learn"
         )
     ordered = sorted(characters, key=lambda character: (-characters[character], character))
-    return (*SPECIALS, WORD_DELIMITER, *ordered)
+    return (*SPECIALS, *ordered) if text.units == "tokens" else (*SPECIALS, WORD_DELIMITER, *ordered)
 
 
 def _prepare(transcript: str, text: TextSpec) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from w2v2_ray.model.ctc import collapse
 from w2v2_ray.recognition.hypothesis import Character, FloatArray, Hypothesis, Word
-from w2v2_ray.spec.symbols import SPECIALS, UNKNOWN, WORD_DELIMITER
+from w2v2_ray.spec.symbols import SPECIALS, UNKNOWN, WORD_DELIMITER, are_tokens
 
 
 class GreedyDecoder:
@@ -22,6 +22,7 @@ class GreedyDecoder:
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._vocabulary = tuple(vocabulary)
+        self._tokens = are_tokens(vocabulary)
 
     def decode(self, log_probs: FloatArray) -> Hypothesis:
         """Decode one utterance [T, vocabulary]."""
@@ -37,6 +38,9 @@ class GreedyDecoder:
             elif symbol == UNKNOWN or symbol not in SPECIALS:
                 confidence = float(np.exp(log_probs[start:end, output]).mean())
                 characters.append(Character(symbol, start, end, confidence))
+                if self._tokens:
+                    words.append(Word(tuple(characters)))
+                    characters = []
         if characters:
             words.append(Word(tuple(characters)))
         return Hypothesis(tuple(words))

@@ -20,7 +20,7 @@ from w2v2_ray.model.waveforms import padded_batch, row_by_row
 from w2v2_ray.recognition.hypothesis import FloatArray
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import load_job
-from w2v2_ray.spec.symbols import SPECIALS
+from w2v2_ray.spec.symbols import SPECIALS, are_tokens
 from w2v2_ray.spec.text import TextSpec
 from w2v2_ray.training.model_source import load_any, run_of
 
@@ -156,6 +156,8 @@ def _text_spec(source: str | Path, model: LoadedModel) -> TextSpec:
     letters = [
         symbol for symbol in model.vocabulary or () if symbol not in SPECIALS and symbol.lower() != symbol.upper()
     ]
+    units: Literal["letters", "tokens"] = "tokens" if are_tokens(model.vocabulary or ()) else "letters"
     if all(symbol == symbol.upper() for symbol in letters):
-        return TextSpec(case="upper", unknown="drop")
-    return TextSpec(case="lower" if all(s == s.lower() for s in letters) else "keep", unknown="drop")
+        return TextSpec(units=units, case="upper", unknown="drop")
+    case: Literal["lower", "keep"] = "lower" if all(s == s.lower() for s in letters) else "keep"
+    return TextSpec(units=units, case=case, unknown="drop")

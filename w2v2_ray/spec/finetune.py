@@ -137,7 +137,7 @@ class FinetuneJob(TrainJob):
         """The network, the text and what is hidden too; the initial weights and symbols are kept in the run."""
         return {
             "model": self.model.identity() if self.model is not None else "",
-            "text": self.text.model_dump_json(),
+            "text": self.text.identity(),
             "regularisation": self.regularisation.identity(),
             "freeze_updates": str(self.freeze_updates),
             **(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 BLANK = "<s>"
 """The CTC blank; output 0."""
@@ -28,3 +29,9 @@ def visible(symbol: str) -> str:
 def _name(character: str) -> str:
     name = unicodedata.name(character, "")
     return f" {name}" if name else ""
+
+
+def are_tokens(vocabulary: Iterable[str]) -> bool:
+    """Whether every symbol is a unit of its own, such as a phone or a word: nothing ends a word, and some are long."""
+    symbols = [symbol for symbol in vocabulary if symbol not in SPECIALS]
+    return WORD_DELIMITER not in symbols and any(len(symbol) > 1 for symbol in symbols)

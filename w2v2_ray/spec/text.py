@@ -13,6 +13,9 @@ from w2v2_ray.spec.base import Finding, Spec
 class TextSpec(Spec):
     """How transcripts are written before the recogniser learns, or is judged by, them."""
 
+    units: Literal["letters", "tokens"] = "letters"
+    """What a symbol stands for: `letters` spells words; `tokens` takes what blanks part as it is, such as phones
+    (`sh iy`) or words. Word errors are errors of tokens then: a phone error rate."""
     case: Literal["upper", "lower", "keep"] = "upper"
     """Letter case; published recognisers use upper."""
     replace: dict[str, str] = Field(default_factory=dict)
@@ -23,6 +26,18 @@ class TextSpec(Spec):
     unknown: Literal["reject", "drop", "map"] = "reject"
     """What becomes of other characters: `reject` leaves the utterance out, with a count; `drop` removes the character;
     `map` makes it `<unk>`."""
+
+    def identity(self) -> str:
+        """What a run's result depends on, as it was before there were `units`."""
+        return self.model_dump_json(exclude={"units"} if self.units == "letters" else None)
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """Characters are those of letters."""
+        if self.units == "tokens" and self.allowed is not None:
+            yield Finding(
+                "allowed lists characters, and units: tokens has none; give vocabulary.symbols instead",
+                ("allowed", "units"),
+            )
 
 
 class VocabularySpec(Spec):

@@ -113,3 +113,43 @@ def test_what_one_would_not_see_is_shown_by_its_number():
 def test_dotted_and_dotless_i_are_told_apart_by_replacing_them_first():
     text = TextSpec(case="lower", replace={"\u0130": "i", "I": "\u0131"})
     assert build_vocabulary(["\u0130I"], text)[5:] == ("i", "\u0131")
+
+
+PHONES = (*SPECIALS, "SH", "IY", "HH", "AH")
+TOKENS = TextSpec(units="tokens")
+
+
+def test_tokens_are_symbols_as_they_stand():
+    tokenizer = Tokenizer(PHONES, TOKENS)
+    assert tokenizer.normalise(" sh  iy ") == "SH IY"
+    outputs = tokenizer.encode("SH IY HH")
+    assert [PHONES[output] for output in outputs] == ["SH", "IY", "HH"]
+    assert tokenizer.decode([0, *outputs.tolist(), 1]) == "SH IY HH"
+
+
+@pytest.mark.parametrize(("unknown", "written"), [("reject", None), ("drop", "SH IY"), ("map", "SH <unk> IY")])
+def test_unknown_tokens_are_rejected_dropped_or_mapped(unknown, written):
+    tokenizer = Tokenizer(PHONES, TextSpec(units="tokens", unknown=unknown))
+    assert tokenizer.normalise("sh zz iy") == written
+    if written is not None:
+        assert tokenizer.decode(tokenizer.encode(written).tolist()) == written
+
+
+def test_a_vocabulary_of_tokens_has_no_word_boundary():
+    assert build_vocabulary(["sh iy sh", None, "hh"], TOKENS) == (*SPECIALS, "SH", "HH", "IY")
+
+
+@pytest.mark.parametrize("vocabulary", [LETTERS, (*SPECIALS, "A", "B"), (*SPECIALS, "|", "SH")])
+def test_tokens_need_symbols_that_stand_alone(vocabulary):
+    with pytest.raises(SpecError, match="units: letters, or symbols such as phones"):
+        Tokenizer(vocabulary, TOKENS)
+
+
+def test_letters_need_a_word_boundary():
+    with pytest.raises(SpecError, match="words could not be told apart"):
+        Tokenizer(PHONES, TextSpec())
+
+
+def test_what_came_later_leaves_the_identity_of_earlier_runs():
+    assert "units" not in TextSpec().identity()
+    assert '"units":"tokens"' in TOKENS.identity()

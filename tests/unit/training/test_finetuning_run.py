@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from engine_worlds import Worlds
 from trainer_cases import events_of, folder_of, ledger_of, metrics_of, saved_updates, train
 
 from w2v2_ray.errors import CheckpointError, SpecError
+from w2v2_ray.model.interop.format_names import TargetFormat
+from w2v2_ray.model.interop.formats import export_model
+from w2v2_ray.recognition.decoding import GREEDY
+from w2v2_ray.recognition.recogniser import load_recogniser
 from w2v2_ray.run.checkpoints.files import best_checkpoint, list_checkpoints, read_manifest
 from w2v2_ray.spec.loading import dump_job
 from w2v2_ray.training.model_source import load_any
@@ -119,3 +124,27 @@ def test_a_damaged_checkpoint_is_not_averaged(worlds: Worlds, finetune_job):
     model = load_any(folder.path, average=2)
     assert any("after updates 2, 6" in note for note in model.notes)
     assert any(state.name in note for note in model.notes)
+
+
+def test_tokens_are_learned_judged_and_carried_in_and_out(worlds: Worlds, finetune_job, tmp_path):
+    """As phones are: `aa ab` is two symbols, and what is written parts them again."""
+    job = run(worlds, 2, finetune_job({"text.units": "tokens", "model.encoder.hourglass": None}))
+    assert {event["wer"] >= 0 for event in events_of(job, "validation")} == {True}
+    recogniser = load_recogniser(folder_of(job).path)
+    tokens = recogniser.vocabulary[4:]
+    assert {len(token) for token in tokens} == {2}
+    assert recogniser.tokenizer.normalise(f"{tokens[0]}  {tokens[1].lower()}") == f"{tokens[0]} {tokens[1]}"
+    log_probs = np.full((6, len(recogniser.vocabulary)), -9.0, np.float32)
+    log_probs[np.arange(6), [4, 4, 0, 4, 5, 0]] = 0.0
+    heard = GREEDY.decoder(recogniser.vocabulary).decode(log_probs)
+    assert heard.text == f"{tokens[0]} {tokens[0]} {tokens[1]}"
+    assert [(word.start_frame, word.end_frame) for word in heard.words] == [(0, 2), (3, 4), (4, 5)]
+    model = load_any(folder_of(job).path)
+    for target in (TargetFormat.OWN, TargetFormat.HUGGINGFACE, TargetFormat.FAIRSEQ, TargetFormat.NVIDIA):
+        is_folder = target in (TargetFormat.OWN, TargetFormat.HUGGINGFACE)
+        out = tmp_path / target.value / ("model" if is_folder else "model.pt")
+        out.parent.mkdir()
+        export_model(model, target, out)
+        again = load_recogniser(out)
+        assert again.vocabulary == recogniser.vocabulary, target
+        assert again.tokenizer.text.units == "tokens"

@@ -70,7 +70,8 @@ def read_tokens(folder: Path, outputs: int, config_blank: int) -> TokenTable | N
                 f"{blank} ({pad!r}): the tokenizer's is taken, as transformers decodes"
             )
     delimiter = token_text(settings.get("word_delimiter_token")) or WORD_DELIMITER
-    if delimiter not in symbols:
+    # Of a phone recogniser none does: every symbol stands alone.
+    if delimiter not in symbols and not any(len(symbol) > 1 and symbol not in special.values() for symbol in symbols):
         raise CheckpointError(
             f"{folder}: none of its outputs ends a word (word_delimiter_token {delimiter!r} is not in the vocabulary); "
             "words could not be told apart: give a vocabulary with `|` by --vocabulary"

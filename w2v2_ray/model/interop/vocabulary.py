@@ -13,7 +13,7 @@ from typing import Any
 
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.impostors import impostor
-from w2v2_ray.spec.symbols import BLANK, SPECIALS, WORD_DELIMITER
+from w2v2_ray.spec.symbols import BLANK, SPECIALS, WORD_DELIMITER, are_tokens
 
 _HUGGINGFACE_BLANK = "<pad>"
 _SWAP = {BLANK: _HUGGINGFACE_BLANK, _HUGGINGFACE_BLANK: BLANK}
@@ -179,7 +179,7 @@ def check_recogniser(symbols: Sequence[str], source: str) -> None:
             f"{source}: output 0 is {symbols[0]!r}; it must be the CTC blank, {BLANK!r} in a list of symbols and in a "
             "fairseq dictionary: give the right symbols with --vocabulary"
         )
-    if WORD_DELIMITER not in symbols:
+    if WORD_DELIMITER not in symbols and not are_tokens(symbols):
         raise CheckpointError(
             f"{source}: no symbol ends a word ({WORD_DELIMITER!r}); words could not be told apart: give the right "
             "symbols with --vocabulary"

@@ -130,7 +130,7 @@ def _vocabulary(job: FinetuneJob, source: LoadedModel | None) -> tuple[str, ...]
         return read_vocabulary(local_copy(given.path))
     if given.symbols is not None:
         extra = tuple(symbol for symbol in given.symbols if symbol not in (*SPECIALS, WORD_DELIMITER))
-        return (*SPECIALS, WORD_DELIMITER, *extra)
+        return (*SPECIALS, *extra) if job.text.units == "tokens" else (*SPECIALS, WORD_DELIMITER, *extra)
     if source is not None and source.vocabulary is not None:
         return source.vocabulary
     data = open_data(job, job.data.train)
@@ -161,4 +161,6 @@ def _request(job: FinetuneJob) -> dict[str, Any]:
         del model["normalize_eps"]
     if not job.regularisation.consistency:
         del request["regularisation"]["consistency"]
+    if job.text.units == "letters":
+        del request["text"]["units"]
     return request
