@@ -22,7 +22,9 @@ IntArray = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 
 
-def batch_by_size(sizes: npt.NDArray[np.integer], max_tokens: int, size_multiple: int) -> IntArray:
+def batch_by_size(
+    sizes: npt.NDArray[np.integer], max_tokens: int, size_multiple: int, max_utterances: int | None = None
+) -> IntArray:
     """Cut a sequence of utterances into sub-batches so that longest x count stays within `max_tokens`.
 
     A sub-batch is cut back to a multiple of `size_multiple` where it has that many, the last one too; what is cut
@@ -32,6 +34,7 @@ def batch_by_size(sizes: npt.NDArray[np.integer], max_tokens: int, size_multiple
         sizes: Samples per utterance, in the order in which they are to be cut. Shape: [utterances].
         max_tokens: Samples a sub-batch may have once padded or cropped to one length.
         size_multiple: Utterances in a sub-batch are a multiple of this where possible.
+        max_utterances: Utterances in a sub-batch at most (fairseq's `batch_size`).
 
     Returns:
         Offsets of the sub-batches into the sequence. Shape: [sub-batches + 1].
@@ -46,12 +49,12 @@ def batch_by_size(sizes: npt.NDArray[np.integer], max_tokens: int, size_multiple
             "raise batch.max_tokens or lower batch.max_samples"
         )
     if len(sizes) < 2 or bool(np.all(sizes[1:] <= sizes[:-1])):
-        return _cut_descending(sizes, max_tokens, size_multiple)
+        return _cut_descending(sizes, max_tokens, size_multiple, max_utterances)
     offsets = [0]
     start, longest, i = 0, 0, 0
     while i < len(sizes):
         count, grown = i - start, max(longest, int(sizes[i]))
-        if count and grown * (count + 1) > max_tokens:
+        if count and (grown * (count + 1) > max_tokens or count == max_utterances):
             start += _whole_multiple(count, size_multiple)
             offsets.append(start)
             longest = int(sizes[start:i].max()) if start < i else 0
@@ -68,12 +71,14 @@ def _whole_multiple(count: int, size_multiple: int) -> int:
     return max(size_multiple * (count // size_multiple), count % size_multiple)
 
 
-def _cut_descending(sizes: npt.NDArray[np.integer], max_tokens: int, size_multiple: int) -> IntArray:
+def _cut_descending(
+    sizes: npt.NDArray[np.integer], max_tokens: int, size_multiple: int, max_utterances: int | None
+) -> IntArray:
     """The same cut in one step a sub-batch: when lengths fall, the first utterance decides how many fit."""
     offsets = [0]
     start, total = 0, len(sizes)
     while start < total:
-        fits = max_tokens // max(int(sizes[start]), 1)
+        fits = min(max_tokens // max(int(sizes[start]), 1), max_utterances or total)
         start += _whole_multiple(min(fits, total - start), size_multiple)
         offsets.append(start)
     return np.asarray(offsets, dtype=np.int64)
@@ -117,6 +122,7 @@ class BatchPlan:
         shuffle: False keeps ties and micro-batches in order (validation).
         usable: False for utterances to leave out whatever their length. Shape: [utterances].
         curriculum_epochs: First epochs whose micro-batches come shortest first.
+        max_utterances: See `batch_by_size`.
 
     Raises:
         DatasetError: When no utterance is long enough.
@@ -135,6 +141,7 @@ class BatchPlan:
         shuffle: bool = True,
         usable: npt.NDArray[np.bool_] | None = None,
         curriculum_epochs: int = 0,
+        max_utterances: int | None = None,
     ) -> None:
         lengths = np.asarray(num_samples)
         kept = lengths >= min_samples
@@ -150,7 +157,7 @@ class BatchPlan:
         self._curriculum_epochs = curriculum_epochs
         descending = np.sort(self._lengths)[::-1]
         # Ties have equal lengths, so the cut is the same in every epoch: only who fills it changes.
-        self._offsets = batch_by_size(descending, max_tokens, size_multiple)
+        self._offsets = batch_by_size(descending, max_tokens, size_multiple, max_utterances)
         self._shortest = descending[self._offsets[1:] - 1]
         self._longest = descending[self._offsets[:-1]]
         self._epoch_order = lru_cache(maxsize=2)(self._sort_epoch)

@@ -140,8 +140,8 @@ def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple
         )
     if len(characters) > _MAX_CHARACTERS:
         raise DatasetError(
-            f"data.train: {len(characters)} different {_NAMES[text.units]}, the limit is {_MAX_CHARACTERS}; is this text? Set "
-            "text.allowed to the characters to learn"
+            f"data.train: {len(characters)} different {_NAMES[text.units]}, the limit is {_MAX_CHARACTERS}; is this "
+            "text? Set text.allowed to the characters to learn"
         )
     ordered = sorted(characters, key=lambda character: (-characters[character], character))
     return (*SPECIALS, *ordered) if text.units == "tokens" else (*SPECIALS, WORD_DELIMITER, *ordered)

@@ -76,6 +76,9 @@ class VirtualWorldSpec(Spec):
     """Samples in a sub-batch at most: longest utterance times count."""
     size_multiple: PositiveInt = 8
     """Utterances in a sub-batch are a multiple of this where possible."""
+    max_utterances: PositiveInt | None = None
+    """Utterances in a sub-batch at most, however short they are (fairseq's `batch_size`); null sets no limit. A full
+    sub-batch of more than `size_multiple` is cut back to a multiple of it, as any other."""
     sub_batches_per_update: PositiveInt = 64
     """Sub-batches whose gradients make one update: workers x concat x accumulation of the reference."""
     concat: PositiveInt = 8

@@ -154,7 +154,7 @@ class TrainJob(Job):
     def identity(self) -> dict[str, str]:
         """What a run's result depends on, beside its data, by name: a checkpoint of another identity is not resumed."""
         # What came later says nothing while it is off: checkpoints of before are those of the same run.
-        later = set() if self.batch.curriculum_epochs else {"curriculum_epochs"}
+        later = {name for name in ("curriculum_epochs", "max_utterances") if not getattr(self.batch, name)}
         return {"batch": self.batch.model_dump_json(exclude=later), "seed": str(self.seed)}
 
     def broken_rules(self) -> Iterator[Finding]:

@@ -51,16 +51,18 @@ def test_batches_follow_the_recorded_example():
     sizes=st.lists(st.integers(1, 100), min_size=1, max_size=80),
     max_tokens=st.integers(100, 600),
     multiple=st.sampled_from([1, 2, 8]),
+    most=st.sampled_from([None, 1, 4, 8, 12]),
 )
-@settings(max_examples=200, deadline=None)
-def test_the_fast_cut_of_sorted_lengths_equals_the_general_one(sizes, max_tokens, multiple):
+@settings(max_examples=300, deadline=None)
+def test_the_fast_cut_of_sorted_lengths_equals_the_general_one(sizes, max_tokens, multiple, most):
+    """fairseq's `batch_by_size`, `max_sentences` included: a batch is full when it has so many."""
     ordered = np.sort(np.asarray(sizes))[::-1]
-    fast = batch_by_size(ordered, max_tokens, multiple)
+    fast = batch_by_size(ordered, max_tokens, multiple, most)
     batches = [0]
     start, longest, i = 0, 0, 0
     while i < len(ordered):
         grown = max(longest, int(ordered[i]))
-        if i > start and grown * (i - start + 1) > max_tokens:
+        if i > start and (grown * (i - start + 1) > max_tokens or i - start == most):
             count = i - start
             start += max(multiple * (count // multiple), count % multiple)
             batches.append(start)
@@ -72,6 +74,15 @@ def test_the_fast_cut_of_sorted_lengths_equals_the_general_one(sizes, max_tokens
         start += max(multiple * (count // multiple), count % multiple)
         batches.append(start)
     assert fast.tolist() == batches
+    assert most is None or max(np.diff(batches)) <= most
+
+
+@pytest.mark.parametrize("most", [1, 4, 8, 12])
+def test_unsorted_lengths_are_cut_at_the_most_utterances_too(most):
+    sizes = np.random.default_rng(0).integers(1, 20, 100)
+    counts = np.diff(batch_by_size(sizes, 1_000, 4, most))
+    assert counts.sum() == 100
+    assert max(counts) == min(most, most // 4 * 4 or most)
 
 
 @given(

@@ -29,6 +29,7 @@ def build_plan(
         num_samples,
         max_tokens=job.batch.max_tokens,
         size_multiple=job.batch.size_multiple,
+        max_utterances=job.batch.max_utterances,
         concat=1 if validation else job.batch.concat,
         min_samples=job.batch.min_samples,
         max_samples=job.batch.max_samples,
