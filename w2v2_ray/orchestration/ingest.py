@@ -165,8 +165,9 @@ def prepare_dataset(
     with laid_out(source) as place:
         listing = read_source(place.path, source_format, keys, None if segment is None else segment.pieces)
         listing = replace(listing, items=place.finish(listing.items))
-    asked = asked_key(listing.items, settings, None if segment is None else asdict(segment))
+    asked = None
     if segment is not None:
+        asked = asked_key(listing.items, settings, asdict(segment))
         finished = finished_as_asked(locate(out), asked) if hold_out is None else None
         if finished is not None:
             # The pieces are known by what they became; to find them again would take as long as the first time.

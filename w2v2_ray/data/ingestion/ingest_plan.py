@@ -148,7 +148,7 @@ def ingest_key(tasks: Sequence[ShardTask]) -> str:
     return hashlib.sha256("\n".join(task.key for task in tasks).encode()).hexdigest()
 
 
-def asked_key(items: Sequence[SourceItem], settings: IngestSettings, segment: dict[str, Any] | None) -> str:
+def asked_key(items: Sequence[SourceItem], settings: IngestSettings, segment: dict[str, Any]) -> str:
     """Hash of what was asked for: the files as they are listed, before any is cut, and the settings."""
     digest = _key_start(settings)
     digest.update(json.dumps(segment).encode())
