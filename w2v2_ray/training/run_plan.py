@@ -90,6 +90,7 @@ class RunPlan:
         document = asdict(self)
         for share, entry in zip(self.workers, document["workers"], strict=True):
             entry["state_bytes"] = share.state_bytes
+        document["data"]["mixture"] = list(document["data"]["mixture"])
         return {**document, "total_parameters": self.total_parameters}
 
 
