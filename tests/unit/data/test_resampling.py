@@ -36,6 +36,19 @@ def test_every_sample_is_that_of_torchaudio_in_double_precision(from_hz, length)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize(("from_hz", "step", "places"), [(22_050, 441, 320), (44_100, 441, 160), (11_025, 441, 640)])
+def test_lengths_are_those_of_torchaudio_where_its_rounding_leaves_the_last_out(from_hz, step, places):
+    functional = import_torchaudio().functional
+    shorter = 0
+    first = 81_000 * step // places  # so many outputs that single precision has no more than 128 steps between two
+    for length in (n for n in range(first, first + 1_800) if n * places % step in (0, 1, 2, step - 1)):
+        expected = functional.resample(torch.zeros(length, dtype=torch.float64), from_hz, 16_000).shape[-1]
+        found = len(resample(np.zeros(length, np.float32), from_hz, 16_000))
+        assert found == expected, length
+        shorter += found < -(-length * places // step)
+    assert shorter
+
+
 @pytest.mark.parametrize("rate_hz", [15_937, 22_254])
 def test_pieces_at_odd_rates_are_the_whole(tmp_path, rate_hz):
     path = tmp_path / "a.wav"
