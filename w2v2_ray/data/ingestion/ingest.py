@@ -267,10 +267,11 @@ def check_rejects(rejects: Sequence[Reject], total: int, out: Location, max_reje
     report = f"{len(rejects)} of {total} files were rejected ({reasons}); see {out / REJECTS_NAME}"
     if len(rejects) == total:
         raise DatasetError(f"{out}: no usable audio: {report}")
-    if sum(reject.reason not in FILTERS for reject in rejects) > max_rejects * total:
+    unasked = sum(reject.reason not in FILTERS for reject in rejects)
+    if unasked > max_rejects * total:
         raise DatasetError(
             f"{out}: {report}. The limit is --max-rejects {max_rejects:g}: mend the files, or run again with "
-            f"--max-rejects {len(rejects) / total + 0.0005:.3f}; finished shards are kept"
+            f"--max-rejects {unasked / total + 0.0005:.3f}; finished shards are kept"
         )
 
 
