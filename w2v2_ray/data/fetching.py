@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from w2v2_ray.data.corpora.item import SourceItem
-from w2v2_ray.data.members import Member, content_of
-from w2v2_ray.data.rejection import RejectReason, reject
-from w2v2_ray.errors import StorageError
+from w2v2_ray.data.members import Member, content_of, missing_is_rejected
 from w2v2_ray.places.stores import file_at, is_uri
 
 _AT_ONCE = 8
@@ -91,10 +89,6 @@ def _copy(path: str, member: Member | None) -> Any:
         copy.write(content_of(path, member))
         copy.flush()
         return copy
-    try:
+    with missing_is_rejected():
         file_at(path).download(Path(copy.name))
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise reject(RejectReason.MISSING, "there is no such file in the store") from None
-        raise
     return copy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,9 @@ from w2v2_ray.errors import StorageError
 from w2v2_ray.places.stores import file_at, is_uri
 
 Container = Literal["tar", "parquet", "arrow"]
+
+
+NOT_IN_STORE = "there is no such file in the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,21 @@ class Member:
     column: str = ""
 
 
+@contextmanager
+def missing_is_rejected() -> Iterator[None]:
+    """Within the block, a file that is not in its store is one to leave out; whatever else fails there stays an error.
+
+    Raises:
+        AudioError: There is no such file.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise reject(RejectReason.MISSING, NOT_IN_STORE) from None
+        raise
+
+
 def content_of(path: str, member: Member) -> bytes:
     """The bytes of a member of a file, which may be in a store; no more of it is read than that takes.
 
@@ -41,12 +60,8 @@ def content_of(path: str, member: Member) -> bytes:
         StorageError: The store does not answer, or denies access.
     """
     if is_uri(path):
-        try:
+        with missing_is_rejected():
             return file_at(path).read_from(lambda file: _content(file, path, member))
-        except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise reject(RejectReason.MISSING, "there is no such file in the store") from None
-            raise
     try:
         with _mapped(path) if member.container == "arrow" else open(path, "rb") as file:
             return _content(file, f"{path} {os.stat(path).st_mtime_ns}", member)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError, SpecError
 from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER, are_tokens, visible
 from w2v2_ray.spec.text import TextSpec
@@ -145,6 +146,11 @@ def build_vocabulary(transcripts: Iterable[str | None], text: TextSpec) -> tuple
         )
     ordered = sorted(characters, key=lambda character: (-characters[character], character))
     return (*SPECIALS, *ordered) if text.units == "tokens" else (*SPECIALS, WORD_DELIMITER, *ordered)
+
+
+def characters_per_s(transcript: str, num_samples: int) -> float:
+    """How fast a transcript is spoken; spaces do not count."""
+    return len(transcript.replace(" ", "")) * SAMPLE_RATE / num_samples
 
 
 def _prepare(transcript: str, text: TextSpec) -> str:

@@ -31,16 +31,12 @@ class GreedyDecoder:
         words: list[Word] = []
         for output, start, end in collapse(best.tolist()):
             symbol = self._vocabulary[output]
-            if symbol == WORD_DELIMITER:
-                if characters:
-                    words.append(Word(tuple(characters)))
-                characters = []
-            elif symbol == UNKNOWN or symbol not in SPECIALS:
+            if symbol != WORD_DELIMITER and (symbol == UNKNOWN or symbol not in SPECIALS):
                 confidence = float(np.exp(log_probs[start:end, output]).mean())
                 characters.append(Character(symbol, start, end, confidence))
-                if self._tokens:
-                    words.append(Word(tuple(characters)))
-                    characters = []
+            if characters and (symbol == WORD_DELIMITER or self._tokens):
+                words.append(Word(tuple(characters)))
+                characters = []
         if characters:
             words.append(Word(tuple(characters)))
         return Hypothesis(tuple(words))

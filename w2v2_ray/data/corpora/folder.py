@@ -36,9 +36,10 @@ def read_folder(
         for item in found.items(root, notes):
             listed.add(item.path)
             yield item
-    timed = TimedTranscripts.below(root, pieces)
+    folders = list(walk_audio(root, notes))  # all of them: a list may name recordings of any
+    timed = TimedTranscripts.within(folders, pieces)
     used = {found.path for found in tables} | timed.lists
-    for folder in walk_audio(root, notes):
+    for folder in folders:
         beside = TranscriptsBeside(folder.path, folder.others)
         for name in folder.audio:
             path = folder.path / name

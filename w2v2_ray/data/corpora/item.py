@@ -65,6 +65,11 @@ def item_of(path: Path, relative: Path) -> SourceItem:
     return SourceItem(without_suffix, str(path), source, speaker=speaker_of(relative))
 
 
+def item_below(path: Path, folder: Path) -> SourceItem:
+    """The utterance of a file that a list in a folder names; its id counts from there, or from the root if outside."""
+    return item_of(path, path.relative_to(folder if path.is_relative_to(folder) else path.anchor))
+
+
 def item_at(uri: str) -> SourceItem:
     """The utterance of a whole file in a store; with a problem where it is in none that can be read."""
     scheme = uri.partition("://")[0].lower()

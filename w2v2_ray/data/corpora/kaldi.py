@@ -14,7 +14,7 @@ from pathlib import Path
 import soundfile
 
 from w2v2_ray.data.corpora.files import pass_over
-from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, valid_text
+from w2v2_ray.data.corpora.item import SourceItem, item_at, item_below, item_of, valid_text
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.rows import path_below
 from w2v2_ray.data.corpora.text_lines import numbered_lines
@@ -137,8 +137,7 @@ def _recording(root: Path, entry: str, notes: ListingNotes) -> SourceItem:
         item = item_at(name or entry)
         return replace(item, problem=_PICKED) if picks else item
     path = _found(root, name or entry)
-    inside = path.is_relative_to(root)
-    item = item_of(path, path.relative_to(root) if inside else path.relative_to(path.anchor))
+    item = item_below(path, root)
     # lhotse writes the option for a file of one channel, too, where it changes nothing.
     return replace(item, problem=_PICKED) if picks and _has_channels(path) else item
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, writable
+from w2v2_ray.data.corpora.item import SourceItem, item_at, item_below, item_of, writable
 from w2v2_ray.data.corpora.json_manifest import entries_of
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.rows import path_below
@@ -152,9 +152,7 @@ def _audio(path: Path, recording: Entry, channel: int | None, place: str) -> Sou
     if problem is None and is_uri(chosen[0]["source"]):
         return replace(item_at(chosen[0]["source"]), speaker=None)
     found = path_below(path.parent, chosen[0]["source"]) if problem is None else path
-    inside = found.is_relative_to(path.parent)
-    item = item_of(found, found.relative_to(path.parent) if inside else found.relative_to(found.anchor))
-    return replace(item, problem=problem, speaker=None)
+    return replace(item_below(found, path.parent), problem=problem, speaker=None)
 
 
 def _part(item: SourceItem, recording: Entry, start_s: float, duration_s: float) -> SourceItem:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from w2v2_ray.data.corpora.item import SourceItem, item_at, item_of, writable
+from w2v2_ray.data.corpora.item import SourceItem, item_at, item_below, writable
 from w2v2_ray.data.corpora.keys import (
     AUDIO_KEYS,
     DURATION_KEYS,
@@ -72,7 +72,7 @@ class RowReader:
             DatasetError: The row names no audio, or a value cannot be what its key says.
         """
         audio_key, name = self._audio(row, place)
-        item = item_at(name) if is_uri(name) else self._below(name)
+        item = item_at(name) if is_uri(name) else item_below(self._resolve(name), self._folder)
         offset_s, duration_s, time_keys = _part(row, place)
         speaker_key = find_key(row, SPEAKER_KEYS, self._chosen.speaker)
         speaker = None if speaker_key is None else writable(str(row[speaker_key]).strip())
@@ -88,11 +88,6 @@ class RowReader:
         item, text_key = self._with_text(item, row, place)
         self._note(row, text_key, speaker_key if speaker else None, {audio_key, *time_keys})
         return item
-
-    def _below(self, name: str) -> SourceItem:
-        path = self._resolve(name)
-        inside = path.is_relative_to(self._folder)
-        return item_of(path, path.relative_to(self._folder) if inside else path.relative_to(path.anchor))
 
     def _audio(self, row: Row, place: str) -> tuple[str, str]:
         key = find_key(row, self._audio_keys, self._chosen.audio)

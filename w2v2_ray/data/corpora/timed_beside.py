@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from w2v2_ray.data.corpora.files import walk_audio
+from w2v2_ray.data.corpora.files import AudioFolder
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.timed_files import (
@@ -49,9 +49,8 @@ class TimedTranscripts:
             self._add_list(path)
 
     @classmethod
-    def below(cls, root: Path, pieces: PieceSettings | None) -> TimedTranscripts:
-        """Those of a folder of audio."""
-        folders = walk_audio(root, ListingNotes())
+    def within(cls, folders: Iterable[AudioFolder], pieces: PieceSettings | None) -> TimedTranscripts:
+        """Those of folders of audio."""
         return cls((folder.path / name for folder in folders for name in folder.others if _is_list(name)), pieces)
 
     @classmethod
@@ -82,10 +81,8 @@ class TimedTranscripts:
             notes.read("times from .json")
             return name, list(utterances(whole, beside, self._pieces))
         has_words = any(text.text is not None for text in texts)
-        if self._pieces is None and (whole.transcript is not None or not has_words):
-            notes.passed_over(Passed.TIMED_TEXTS, suffix)
-            return name, [whole]
-        if whole.transcript is not None and not has_words:
+        has_better = whole.transcript is not None and (self._pieces is None or not has_words)
+        if has_better or (self._pieces is None and not has_words):
             notes.passed_over(Passed.TIMED_TEXTS, suffix)
             return name, [whole]
         parts = list(utterances(replace(whole, transcript=None), texts, self._pieces))

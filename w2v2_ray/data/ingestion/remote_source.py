@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 from w2v2_ray.data.corpora import table
 from w2v2_ray.data.corpora.files import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from w2v2_ray.data.corpora.item import SourceItem
+from w2v2_ray.data.members import NOT_IN_STORE
+from w2v2_ray.data.rejection import RejectReason
 from w2v2_ray.errors import DatasetError, UserError
 from w2v2_ray.places.storage import Location, StoredFile, locate
 from w2v2_ray.places.stores import file_at, is_uri
@@ -126,7 +128,7 @@ def _real(items: list[SourceItem], skeleton: Path, base: Location, known: dict[s
     for item in items:
         if item.path.startswith(start):
             file = known.get(item.path)
-            stamp = None if file is None else (file.bytes, _modified_ns(file))
+            stamp = None if file is None else _stamp(file)
             item = replace(item, path=(base / item.path[len(start) :]).uri, stamp=stamp)
         found.append(item)
     return _stamped(found)
@@ -140,21 +142,18 @@ def _stamped(items: list[SourceItem]) -> list[SourceItem]:
     if not asked:
         return items
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        stamps = dict(zip(asked, pool.map(_stamp, asked), strict=True))
-    return [_with_stamp(item, stamps) for item in items]
+        stamps = dict(zip(asked, pool.map(lambda uri: file_at(uri).stat(), asked), strict=True))
+    return [_with_stamp(item, stamps[item.path]) if item.path in stamps else item for item in items]
 
 
-def _with_stamp(item: SourceItem, stamps: dict[str, tuple[int, int] | str]) -> SourceItem:
-    found = stamps.get(item.path)
-    if found is None:
-        return item
-    return replace(item, problem=found) if isinstance(found, str) else replace(item, stamp=found)
+def _with_stamp(item: SourceItem, file: StoredFile | None) -> SourceItem:
+    if file is None:
+        return replace(item, problem=f"{RejectReason.MISSING}: {NOT_IN_STORE}")
+    return replace(item, stamp=_stamp(file))
 
 
-def _stamp(uri: str) -> tuple[int, int] | str:
-    """Size and time of a file, or why there is none."""
-    file = file_at(uri).stat()
-    return "missing: there is no such file in the store" if file is None else (file.bytes, _modified_ns(file))
+def _stamp(file: StoredFile) -> tuple[int, int]:
+    return file.bytes, _modified_ns(file)
 
 
 def _modified_ns(file: StoredFile) -> int:

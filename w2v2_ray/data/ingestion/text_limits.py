@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from w2v2_ray.data.rejection import RejectReason, reject
-from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.data.text import characters_per_s
 from w2v2_ray.errors import DatasetError
 
 
@@ -43,7 +43,7 @@ class TextLimits:
             if self.required:
                 raise reject(RejectReason.NO_TRANSCRIPT, "nothing says what is said (--require-text)")
             return
-        rate = len(transcript.replace(" ", "")) * SAMPLE_RATE / num_samples
+        rate = characters_per_s(transcript, num_samples)
         if self.max_chars_per_s is not None and rate > self.max_chars_per_s:
             raise reject(
                 RejectReason.TEXT_TOO_LONG,

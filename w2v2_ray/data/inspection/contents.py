@@ -17,6 +17,7 @@ from w2v2_ray.data.inspection.scripts import scripts_of
 from w2v2_ray.data.inspection.speakers import SpeakerReport, SpeakerTally
 from w2v2_ray.data.inspection.tally import Tally
 from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.data.text import characters_per_s
 
 _EXAMPLES = 5
 _MOST_SHOWN = 200
@@ -168,7 +169,7 @@ def _read_texts(dataset: SpeechDataset) -> _Texts:
         if text:
             found.symbols.update(text)
             found.words.add(text.split())
-            found.rates[index] = len(text.replace(" ", "")) * SAMPLE_RATE / num_samples
+            found.rates[index] = characters_per_s(text, num_samples)
     return found
 
 
