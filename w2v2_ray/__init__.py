@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from w2v2_ray.api.jobs import train as train
     from w2v2_ray.api.jobs import tune as tune
     from w2v2_ray.api.jobs import validate as validate
+    from w2v2_ray.api.language_models import language_model as language_model
     from w2v2_ray.api.models import Model as Model
     from w2v2_ray.api.models import evaluate as evaluate
     from w2v2_ray.api.models import load as load
@@ -51,6 +52,7 @@ _HOMES = {
     "train": "api.jobs",
     "tune": "api.jobs",
     "validate": "api.jobs",
+    "language_model": "api.language_models",
     "Model": "api.models",
     "evaluate": "api.models",
     "load": "api.models",

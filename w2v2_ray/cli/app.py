@@ -21,6 +21,7 @@ from w2v2_ray.cli import (
     import_command,
     inspect,
     jobs,
+    lm,
     plan,
     prepare,
     report,
@@ -96,6 +97,7 @@ app.command("tune")(tune.tune)
 app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
+app.command("lm")(lm.lm)
 app.command("transcribe")(transcribe.transcribe)
 app.command("extract")(extract.extract)
 app.command("import")(import_command.import_command)

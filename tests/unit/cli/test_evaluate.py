@@ -158,3 +158,33 @@ def test_utterances_that_nobody_could_understand_are_named(model, tmp_path):
     assert result.exit_code == 0, result.output
     (note,) = json.loads(result.stdout)["notes"]
     assert note == "1 of 3 utterances cannot be understood: 1 (silent: nothing is louder than -200.0 dBFS)"
+
+
+def make_lm(*arguments):
+    return CliRunner().invoke(app, ["lm", *map(str, arguments)])
+
+
+def test_a_language_model_of_the_transcripts_is_made_and_used(model, dataset, tmp_path):
+    texts = tmp_path / "more.txt"
+    texts.write_text("a bad cab\nxyz\n\ndead\n", encoding="utf-8")
+    made = make_lm(model, dataset, texts, "--out", tmp_path / "lm.arpa", "--json")
+    assert made.exit_code == 0, made.output
+    report = json.loads(made.stdout)
+    assert (report["sentences"], report["words"], report["left_out"]) == (WITH_TRANSCRIPT + 1 + 2, 6, 0)
+    judged = run(model, dataset, "--lm", tmp_path / "lm.arpa", "--out", tmp_path / "out")
+    assert judged.exit_code == 0, judged.output
+    said = [json.loads(line)["hypothesis"] for line in (tmp_path / "out" / "utterances.jsonl").read_text().splitlines()]
+    assert {word for line in said for word in line.split()} <= {"ABE", "BAD", "CAD", "A", "CAB", "DEAD"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), (b"\xff\xfea\x00", "not UTF-8 text"), (b"xyz\n", "no sentence to make")],
+)
+def test_texts_that_cannot_be_used_are_named(model, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "texts.txt").write_bytes(content)
+    made = make_lm(model, tmp_path / "texts.txt", "--out", tmp_path / "lm.arpa")
+    assert made.exit_code == 2
+    assert message in made.output
+    assert not (tmp_path / "lm.arpa").exists()
