@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from w2v2_ray.cli.options import SetOption
 if TYPE_CHECKING:
     from w2v2_ray.run.folder import RunFolder
     from w2v2_ray.spec.job import TrainJob
+
+_LM_WEIGHT, _WORD_SCORE = 1.0, 0.0
+"""Of a language model of few sentences; the defaults suit large ones."""
 
 
 def demo(
@@ -30,6 +33,7 @@ def demo(
     the pre-training job.
     """
     from w2v2_ray.cli.evaluate import evaluate
+    from w2v2_ray.cli.lm import lm
     from w2v2_ray.cli.plan import plan
     from w2v2_ray.cli.prepare import prepare
     from w2v2_ray.cli.synth import synth
@@ -63,12 +67,20 @@ def demo(
     train(finetune_job, tuning)
     recogniser = _finished(FinetuneJob, finetune_job, tuning)
 
-    report = folder / "evaluation"
-    _announce("Sentences and voices it has never heard", f"evaluate {recogniser.path} {held_out} --best --out {report}")
+    report, words = folder / "evaluation", folder / "words.arpa"
+    judged = f"evaluate {recogniser.path} {held_out} --best"
+    _announce("Sentences and voices it has never heard", f"{judged} --out {report}")
     evaluate(str(recogniser.path), [str(held_out)], best=True, out=report)
+    _announce("Which words follow which, in the training texts", f"lm {recogniser.path} {dataset} --out {words}")
+    lm(str(recogniser.path), [str(dataset)], words)
+    weights = f"--lm {words} --lm-weight {_LM_WEIGHT:g} --word-score {_WORD_SCORE:g}"
+    _announce("The same sentences, by sound and by words", f"{judged} {weights} --out {report}_lm")
+    lm_report = report.with_name(f"{report.name}_lm")
+    decoding: dict[str, Any] = {"lm": words, "lm_weight": _LM_WEIGHT, "word_score": _WORD_SCORE}
+    evaluate(str(recogniser.path), [str(held_out)], best=True, out=lm_report, **decoding)
     audio = max((corpus / "audio").rglob("*.flac"))
-    _announce("What is said in a file?", f"transcribe {recogniser.path} {audio} --best")
-    transcribe(str(recogniser.path), [audio], best=True)
+    _announce("What is said in a file?", f"transcribe {recogniser.path} {audio} --best {weights}")
+    transcribe(str(recogniser.path), [audio], best=True, **decoding)
 
     _summarise(pretrained.metrics)
     typer.echo(f"The runs are in {pretrained.path} and {recogniser.path}; each has its curves in curves.png")
