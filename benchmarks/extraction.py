@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.data.dataset import SpeechDataset
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
 from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.model.factory import build_backbone
 from w2v2_ray.model.interop.format_names import TargetFormat

@@ -27,11 +27,11 @@ import psutil
 import soundfile
 from network_hosts import COORDINATOR, Hosts
 
-from w2v2_ray.data.audio import load_speech
+from w2v2_ray.audio.reading import load_speech
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.corpora.files import list_audio
 from w2v2_ray.data.corpora.notes import ListingNotes
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.places.storage import locate
 
 _STORE_PORT, _RAY_PORT = 6398, 6399

@@ -31,13 +31,13 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from w2v2_ray.audio.reading import load_speech
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.bench.audio_files import audio_paths, touch_pages
 from w2v2_ray.bench.machine import describe_machine
-from w2v2_ray.data.audio import load_speech
 from w2v2_ray.data.corpora.files import list_audio
 from w2v2_ray.data.corpora.notes import ListingNotes
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.reporting.spread import Spread
 
 _WORKER = Path(__file__).with_name("ingest_peers_worker.py")

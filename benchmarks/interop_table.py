@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.model.backbone import Wav2Vec2Backbone
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.factory import build_backbone, build_ctc_model, build_pretrain_model

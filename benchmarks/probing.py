@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.mixture import open_mixture
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.model.factory import build_backbone
 from w2v2_ray.model.interop.loaded_model import LoadedModel

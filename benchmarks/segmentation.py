@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from w2v2_ray.data.audio import load_speech
+from w2v2_ray.audio.reading import load_speech
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.corpora.files import list_audio
 from w2v2_ray.data.corpora.notes import ListingNotes
-from w2v2_ray.data.schema import SAMPLE_RATE
 
 Block = npt.NDArray[np.float64]
 _NOISE, _MUSIC = 20.0, 1_500.0
@@ -35,7 +35,7 @@ import numpy as np
 from w2v2_ray.data.segmentation.detectors import make_detector
 from w2v2_ray.data.piece_settings import PieceSettings
 from w2v2_ray.data.segmentation.pieces import Piece, cut
-from w2v2_ray.data.speech_file import open_speech
+from w2v2_ray.audio.speech_file import open_speech
 import torch
 torch.set_num_threads(1)
 name, path = sys.argv[1:3]

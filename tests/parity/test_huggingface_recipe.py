@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop.format_names import TargetFormat
 from w2v2_ray.model.interop.formats import export_model, import_model

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.extraction.extractor import Extractor
 from w2v2_ray.model.interop.format_names import TargetFormat
 from w2v2_ray.model.interop.formats import export_model, import_model

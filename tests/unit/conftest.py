@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from w2v2_ray.data import media_file
+from w2v2_ray.audio import media_file
 
 
 @pytest.fixture(autouse=True)

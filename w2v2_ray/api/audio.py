@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from w2v2_ray.data.audio import to_int16
+from w2v2_ray.audio.reading import to_int16
+from w2v2_ray.audio.samples import SAMPLE_RATE
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.data.listening.inputs import Source, array_source
-from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import AudioError
 
 AudioLike = str | os.PathLike[str] | NDArray[Any] | Tensor

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from w2v2_ray.api.places import absolute
-from w2v2_ray.data.mixture import open_mixture
-from w2v2_ray.data.text import Tokenizer
-from w2v2_ray.errors import DatasetError, SpecError
-from w2v2_ray.impostors import impostor
+from w2v2_ray.errors import SpecError
 from w2v2_ray.recognition.ngrams import NGramSummary, write_ngrams
 from w2v2_ray.recognition.recogniser import load_recogniser
-
-_TEXT = ".txt"
+from w2v2_ray.recognition.sentences import Sentences
 
 
 @dataclass(frozen=True)
@@ -57,48 +53,6 @@ def language_model(
     if tokenizer.text.units == "tokens":
         raise SpecError(f"{os.fspath(model)}: recognises tokens, not letters; beam search spells words in letters only")
     several = [texts] if isinstance(texts, (str, os.PathLike)) else texts
-    sentences = _Sentences(tokenizer, tuple(os.fspath(text) for text in several))
+    sentences = Sentences(tokenizer, tuple(absolute(text) for text in several))
     summary = write_ngrams(sentences, Path(out), order)
     return LanguageModel(summary, sentences.left_out)
-
-
-class _Sentences:
-    """Words of every text, normalised; counts what cannot be spelt.
-
-    Args:
-        tokenizer: The recogniser's.
-        texts: Where to read them.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, texts: tuple[str, ...]) -> None:
-        self._tokenizer = tokenizer
-        self._texts = texts
-        self.left_out = 0
-
-    def __iter__(self) -> Iterator[list[str]]:
-        for text in self._texts:
-            for sentence in _lines(Path(text)) if text.lower().endswith(_TEXT) else _transcripts(text):
-                written = self._tokenizer.normalise(sentence)
-                if written is None:
-                    self.left_out += 1
-                elif written:
-                    yield written.split()
-
-
-def _transcripts(uri: str) -> Iterator[str]:
-    data = open_mixture([(absolute(uri), 1)], verify="sizes")
-    for index in range(len(data)):
-        yield data.transcript(index) or ""
-
-
-def _lines(path: Path) -> Iterator[str]:
-    instead = impostor(path)
-    if instead is not None:
-        raise DatasetError(f"{path}: this is {instead}, not a text of one sentence a line")
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from file
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from None

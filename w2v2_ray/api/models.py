@@ -10,9 +10,9 @@ from typing import TypeVar, overload
 
 from w2v2_ray.api.audio import AudioLike, as_sources
 from w2v2_ray.api.places import absolute, place_of
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.pieces import Cutting, Failure
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import AudioError, SpecError
 from w2v2_ray.extraction.extract import Codes, Features, extract_codes, extract_features
 from w2v2_ray.extraction.extractor import Extractor

@@ -11,12 +11,13 @@ from typing import Any
 
 import soundfile
 
-from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
+from w2v2_ray.audio.reading import DurationLimits, Excerpt, load_speech
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.fetching import local_files
 from w2v2_ray.data.ingestion.ingest import finalise, finished_dataset, ingest_folder, write_shard
 from w2v2_ray.data.ingestion.ingest_plan import IngestSettings, ingest_key, plan_shards
 from w2v2_ray.data.ingestion.sources import guess_format, list_items
-from w2v2_ray.data.schema import SAMPLE_RATE, Codec
+from w2v2_ray.data.schema import Codec
 from w2v2_ray.errors import AudioError
 from w2v2_ray.places.storage import locate
 from w2v2_ray.synthesis.corpus import SynthesisSettings, synthesise_corpus

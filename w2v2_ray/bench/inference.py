@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.bench.workload import DTYPES, SAMPLE_RATE, base_spec
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
 from w2v2_ray.errors import RunFailedError
 from w2v2_ray.model.ctc import Wav2Vec2CtcModel
 from w2v2_ray.model.factory import build_ctc_model

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.bench.audio_files import audio_paths, cpu_seconds, prepare, touch_pages
-from w2v2_ray.data.schema import SAMPLE_RATE
 
 
 def measure(settings: Mapping[str, Any]) -> dict[str, Any]:

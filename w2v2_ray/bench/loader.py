@@ -13,12 +13,12 @@ import soundfile
 import torch
 from torch import Tensor
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.bench.audio_files import audio_paths, cpu_seconds, forget_pages, touch_pages
 from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.loader import CropLoader, Prefetcher
 from w2v2_ray.data.random_streams import RandomStreams
-from w2v2_ray.data.schema import SAMPLE_RATE
 
 _PREFETCH = 4
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.index import DatasetIndex, Int32Array
@@ -19,7 +20,6 @@ from w2v2_ray.data.random_streams import RandomStreams
 from w2v2_ray.data.schema import (
     INDEX_NAME,
     MANIFEST_NAME,
-    SAMPLE_RATE,
     SCHEMA_VERSION,
     DatasetManifest,
     DatasetTotals,

@@ -52,16 +52,16 @@ def prepare(
     from functools import partial
 
     from w2v2_ray.api.datasets import prepare as make_dataset
+    from w2v2_ray.audio.reading import DurationLimits
+    from w2v2_ray.audio.signal import SignalLimits
     from w2v2_ray.cli.ingest_table import listing_lines, table_lines
     from w2v2_ray.cli.progress import progress_bar
-    from w2v2_ray.data.audio import DurationLimits
     from w2v2_ray.data.corpora.keys import ChosenKeys
     from w2v2_ray.data.ingestion.hold_out import Division
     from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
     from w2v2_ray.data.ingestion.sources import SourceListing
     from w2v2_ray.data.ingestion.text_limits import TextLimits
     from w2v2_ray.data.piece_settings import PieceSettings
-    from w2v2_ray.data.signal import SignalLimits
     from w2v2_ray.errors import UserError
     from w2v2_ray.orchestration.ingest import HoldOut
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.spec.augmentation import (
     SPEED_STEPS,
     AugmentationSpec,

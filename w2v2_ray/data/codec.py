@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import soundfile
 
-from w2v2_ray.data.schema import SAMPLE_RATE, Codec
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
+from w2v2_ray.data.schema import Codec
 
-Samples = npt.NDArray[np.int16]
 """Mono samples at the dataset's rate; little-endian on every machine."""
 
 _PCM_DTYPE = np.dtype("<i2")

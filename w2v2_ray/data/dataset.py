@@ -13,11 +13,11 @@ from typing import Any, Literal, Protocol, overload, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
 from w2v2_ray.data.cache import DEFAULT_CACHE_BYTES, ShardCache
-from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.index import DatasetIndex, Int32Array
 from w2v2_ray.data.integrity import check_checksums, check_index, check_sizes, local_file, read_dataset_manifest
-from w2v2_ray.data.schema import SAMPLE_RATE, DatasetManifest
+from w2v2_ray.data.schema import DatasetManifest
 from w2v2_ray.data.shard import ShardReader
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.places.storage import Location, locate

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.rejection import RejectReason, reject
 from w2v2_ray.errors import StorageError
 from w2v2_ray.places.stores import file_at, is_uri
 

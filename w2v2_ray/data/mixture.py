@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
 from w2v2_ray.data.cache import DEFAULT_CACHE_BYTES
-from w2v2_ray.data.codec import Samples
 from w2v2_ray.data.dataset import Integers, SpeechDataset, Utterances, Verify
 from w2v2_ray.data.index import Int32Array
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError
 
 

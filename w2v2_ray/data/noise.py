@@ -6,10 +6,9 @@ import hashlib
 
 import numpy as np
 
-from w2v2_ray.data.codec import Samples
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
 from w2v2_ray.data.dataset import Integers
 from w2v2_ray.data.index import Int32Array
-from w2v2_ray.data.schema import SAMPLE_RATE
 
 _POOL_SAMPLES = 1 << 20
 """Samples of the one recording of which every utterance is a piece: made once, so that reading costs nothing."""

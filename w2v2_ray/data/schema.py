@@ -20,8 +20,9 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
+
 SCHEMA_VERSION = 1
-SAMPLE_RATE = 16_000
 MANIFEST_NAME = "dataset.json"
 INDEX_NAME = "index.arrow"
 REJECTS_NAME = "rejects.jsonl"

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from w2v2_ray.data.codec import Samples, encode, open_column
+from w2v2_ray.audio.samples import Samples
+from w2v2_ray.data.codec import encode, open_column
 from w2v2_ray.data.schema import SCHEMA_VERSION, Codec, shard_schema
 from w2v2_ray.errors import DatasetError
 

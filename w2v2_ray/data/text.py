@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError, SpecError
 from w2v2_ray.spec.symbols import BLANK, SPECIALS, UNKNOWN, WORD_DELIMITER, are_tokens, visible
 from w2v2_ray.spec.text import TextSpec

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import soundfile
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.dataset import SpeechDataset, Utterance
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import StorageError, UserError
 from w2v2_ray.places.new_files import new_folder
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.errors import CheckpointError
 from w2v2_ray.extraction.layers import FEATURES, Layer, chosen_layers
 from w2v2_ray.model.backbone import Wav2Vec2Backbone

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.pieces import Failure
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import SpecError
 from w2v2_ray.extraction.extract import extract_features
 from w2v2_ray.extraction.extractor import Extractor

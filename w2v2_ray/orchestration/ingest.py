@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.corpora.keys import USUAL_KEYS, ChosenKeys
 from w2v2_ray.data.ingestion.hold_out import Division, divide
@@ -35,7 +36,7 @@ from w2v2_ray.data.ingestion.ingest_plan import (
 from w2v2_ray.data.ingestion.remote_source import laid_out
 from w2v2_ray.data.ingestion.sources import SourceFormat, SourceListing, read_source
 from w2v2_ray.data.integrity import check_sizes
-from w2v2_ray.data.schema import MANIFEST_NAME, SAMPLE_RATE, DatasetManifest
+from w2v2_ray.data.schema import MANIFEST_NAME, DatasetManifest
 from w2v2_ray.data.segmentation.recordings import (
     Recording,
     SegmentSettings,

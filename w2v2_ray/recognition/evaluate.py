@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.mixture import open_mixture
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.model.precision import Precision
 from w2v2_ray.recognition.decoding import GREEDY, Decoding
 from w2v2_ray.recognition.measuring import Judgeable, Timing, judgeable, measure

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.listening.hearing import note_of
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.recognition.hypothesis import Decoder
 from w2v2_ray.recognition.recogniser import Recogniser

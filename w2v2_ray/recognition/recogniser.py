@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.errors import CheckpointError, SpecError
 from w2v2_ray.model.ctc import CtcOutput, Wav2Vec2CtcModel

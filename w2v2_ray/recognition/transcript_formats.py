@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from w2v2_ray.data.corpora.files import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
+from w2v2_ray.audio.suffixes import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from w2v2_ray.recognition.hypothesis import Word
 from w2v2_ray.recognition.transcription import Transcript
 

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from w2v2_ray.data.codec import Samples
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import DatasetError, RunFailedError
 from w2v2_ray.places.storage import atomic_path, locate
 from w2v2_ray.synthesis.espeak import Espeak, SpokenRequest

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from w2v2_ray.data.codec import Samples
+from w2v2_ray.audio.samples import Samples
 from w2v2_ray.errors import MissingExtraError, RunFailedError
 
 _SYNCHRONOUS = 2

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.loader import Prefetcher
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.engine.device import pick_device
 from w2v2_ray.engine.distributed import init_process_group
 from w2v2_ray.engine.memory import MemoryMeter

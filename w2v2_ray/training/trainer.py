@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from w2v2_ray.data.schema import SAMPLE_RATE
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.engine.training_engine import TrainingEngine
 from w2v2_ray.engine.training_state import load_training_state, read_extra_state
 from w2v2_ray.errors import CheckpointError

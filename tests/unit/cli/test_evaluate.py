@@ -10,9 +10,9 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
+from w2v2_ray.audio.signal import SignalLimits
 from w2v2_ray.cli.app import app
 from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
-from w2v2_ray.data.signal import SignalLimits
 from w2v2_ray.model.factory import build_ctc_model, build_pretrain_model
 from w2v2_ray.model.interop.model_folder import save_model
 from w2v2_ray.orchestration.ingest import prepare_dataset

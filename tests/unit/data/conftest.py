@@ -13,26 +13,11 @@ from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
 from w2v2_ray.orchestration.ingest import prepare_dataset
 
-WriteAudio = Callable[..., Path]
 MakeDataset = Callable[..., SpeechDataset]
 
 
-def noise(num_samples: int, seed: int = 0, channels: int = 1) -> np.ndarray:
-    samples = np.random.default_rng(seed).normal(0, 3000, (num_samples, channels)).astype(np.int16)
-    return samples[:, 0] if channels == 1 else samples
-
-
-@pytest.fixture
-def write_audio(tmp_path: Path) -> WriteAudio:
-    def write(
-        name: str, duration_s: float = 0.5, *, rate: int = 16000, channels: int = 1, seed: int = 0, **how
-    ) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, noise(round(duration_s * rate), seed, channels), rate, **how)
-        return path
-
-    return write
+def noise(num_samples: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3000, num_samples).astype(np.int16)
 
 
 @pytest.fixture

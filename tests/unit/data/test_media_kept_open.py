@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data import audio_file, fetching
-from w2v2_ray.data.audio import Excerpt, judge_speech
+from w2v2_ray.audio import audio_file
+from w2v2_ray.audio.reading import Excerpt, judge_speech
+from w2v2_ray.data import fetching
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.fetching import local_files
 from w2v2_ray.data.members import Member

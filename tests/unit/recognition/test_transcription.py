@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.pieces import Cutting, Failure
-from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import AudioError, DatasetError
 from w2v2_ray.recognition.greedy import GreedyDecoder
 from w2v2_ray.recognition.transcription import Transcript, transcribe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.bench.workload import DTYPES, NEGATIVES, StepInput, StepSettings, first_weights, model_spec
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
 from w2v2_ray.errors import MissingExtraError, SpecError
 from w2v2_ray.model.interop.huggingface_config import config_of
 from w2v2_ray.model.interop.loaded_model import LoadedModel

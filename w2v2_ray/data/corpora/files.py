@@ -7,39 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from w2v2_ray.audio.media_file import reads_media
+from w2v2_ray.audio.suffixes import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
-from w2v2_ray.data.media_file import INSTALL, reads_media
 from w2v2_ray.data.schema import INGEST_STATE_NAME, MANIFEST_NAME
 from w2v2_ray.errors import DatasetError
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64"),
-    *(".rf64", ".wave", ".bwf", ".sph", ".nist", ".mp2", ".mpga", ".voc"),
-)
-"""Of files that libsndfile decodes."""
-CONVERTIBLE_SUFFIXES = frozenset(
-    (
-        *(".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".3gpp", ".3ga", ".aac", ".adts", ".alac", ".webm", ".weba"),
-        *(".mka", ".mkv", ".wma", ".wmv", ".asf", ".amr", ".awb", ".avi", ".flv", ".mpg", ".mpeg", ".ogv", ".spx"),
-        *(
-            ".ac3",
-            ".eac3",
-            ".ape",
-            ".wv",
-            ".tta",
-            ".mpc",
-            ".ra",
-            ".rm",
-            ".dsf",
-            ".dff",
-            ".qcp",
-            ".g729",
-            ".gsm",
-            ".shn",
-        ),
-    )
-)
-"""Of files that hold sound, but in a form that libsndfile does not decode."""
 TRANSCRIPT_SUFFIXES = (".txt", ".lab", ".trans", ".transcript", ".normalized.txt", ".original.txt")
 """Of files that may hold what is said in the audio of the same name; the first that is there is read."""
 ARCHIVE_SUFFIXES = {
@@ -83,13 +56,6 @@ def is_audio_name(name: str) -> bool:
     """Whether a file is taken for audio by its name; what FFmpeg reads is where it is installed."""
     suffix = os.path.splitext(name)[1].lower()
     return suffix in AUDIO_SUFFIXES or (suffix in CONVERTIBLE_SUFFIXES and reads_media())
-
-
-def conversion_hint(path: Path) -> str:
-    """What to do about a file that cannot be decoded, where its suffix tells; empty otherwise."""
-    if path.suffix.lower() not in CONVERTIBLE_SUFFIXES:
-        return ""
-    return f'; {INSTALL} to read it, or convert it: ffmpeg -i "{path.name}" -ac 1 -ar 16000 "{path.stem}.flac"'
 
 
 def walk_audio(root: Path, notes: ListingNotes) -> Iterator[AudioFolder]:

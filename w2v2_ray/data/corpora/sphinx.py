@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from w2v2_ray.data.corpora.files import AUDIO_SUFFIXES, pass_over, walk_audio
+from w2v2_ray.audio.suffixes import AUDIO_SUFFIXES
+from w2v2_ray.data.corpora.files import pass_over, walk_audio
 from w2v2_ray.data.corpora.item import SourceItem, item_of, valid_text
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.data.corpora.rows import path_below

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2v2_ray.data.corpora.files import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, is_audio_name, walk_audio
+from w2v2_ray.audio.suffixes import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
+from w2v2_ray.data.corpora.files import is_audio_name, walk_audio
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.corpora.keys import AUDIO_KEYS, TEXT_FILE_KEYS, TEXT_KEYS, USUAL_KEYS, ChosenKeys, find_key
 from w2v2_ray.data.corpora.notes import ListingNotes

@@ -23,21 +23,21 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from w2v2_ray.data.audio import Excerpt, Speech, judge_speech
+from w2v2_ray.audio.reading import Excerpt, Speech, judge_speech
+from w2v2_ray.audio.rejection import FILTERS, RejectReason, reject
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.codec import digest_of
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.fetching import LocalFiles, local_files
 from w2v2_ray.data.index import DatasetIndex
 from w2v2_ray.data.ingestion.ingest_plan import Reject, ShardResult, ShardTask, ingest_key
 from w2v2_ray.data.integrity import read_dataset_manifest
-from w2v2_ray.data.rejection import FILTERS, RejectReason, reject
 from w2v2_ray.data.schema import (
     INDEX_NAME,
     INGEST_NAME,
     INGEST_STATE_NAME,
     MANIFEST_NAME,
     REJECTS_NAME,
-    SAMPLE_RATE,
     SCHEMA_VERSION,
     DatasetManifest,
     DatasetTotals,

@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from w2v2_ray.data.audio import DurationLimits
+from w2v2_ray.audio.reading import DurationLimits
+from w2v2_ray.audio.samples import SAMPLE_RATE
+from w2v2_ray.audio.signal import SignalLimits
 from w2v2_ray.data.corpora.item import SourceItem, stamp_of
 from w2v2_ray.data.ingestion.text_limits import TextLimits
-from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE, SCHEMA_VERSION, Codec, ShardEntry
-from w2v2_ray.data.signal import SignalLimits
+from w2v2_ray.data.schema import INGEST_STATE_NAME, SCHEMA_VERSION, Codec, ShardEntry
 from w2v2_ray.places.storage import Location
 
 _PCM_BYTES_PER_S = 2 * SAMPLE_RATE

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from w2v2_ray.audio.rejection import RejectReason
+from w2v2_ray.audio.suffixes import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from w2v2_ray.data.corpora import table
-from w2v2_ray.data.corpora.files import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
+from w2v2_ray.data.corpora.files import ARCHIVE_SUFFIXES
 from w2v2_ray.data.corpora.item import SourceItem
 from w2v2_ray.data.members import NOT_IN_STORE
-from w2v2_ray.data.rejection import RejectReason
 from w2v2_ray.errors import DatasetError, UserError
 from w2v2_ray.places.storage import Location, StoredFile, locate
 from w2v2_ray.places.stores import file_at, is_uri

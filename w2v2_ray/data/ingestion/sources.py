@@ -12,15 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from w2v2_ray.audio.suffixes import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, conversion_hint
 from w2v2_ray.data.corpora import arrow_table, json_manifest, lhotse, sphinx, table, webdataset
-from w2v2_ray.data.corpora.files import (
-    ARCHIVE_SUFFIXES,
-    AUDIO_SUFFIXES,
-    CONVERTIBLE_SUFFIXES,
-    conversion_hint,
-    is_audio_name,
-    no_audio,
-)
+from w2v2_ray.data.corpora.files import ARCHIVE_SUFFIXES, is_audio_name, no_audio
 from w2v2_ray.data.corpora.folder import find_tables, read_file, read_folder
 from w2v2_ray.data.corpora.item import SourceItem, item_of
 from w2v2_ray.data.corpora.kaldi import is_kaldi, read_kaldi

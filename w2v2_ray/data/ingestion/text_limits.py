@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.rejection import RejectReason, reject
 from w2v2_ray.data.text import characters_per_s
 from w2v2_ray.errors import DatasetError
 

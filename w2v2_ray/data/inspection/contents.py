@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.codec import digest_of
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.inspection.copies import DIGEST_BYTES, Copies, Digests
@@ -16,7 +17,6 @@ from w2v2_ray.data.inspection.levels import Percentiles, percentiles
 from w2v2_ray.data.inspection.scripts import scripts_of
 from w2v2_ray.data.inspection.speakers import SpeakerReport, SpeakerTally
 from w2v2_ray.data.inspection.tally import Tally
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.text import characters_per_s
 
 _EXAMPLES = 5

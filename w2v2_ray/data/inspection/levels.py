@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.codec import Samples
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
+from w2v2_ray.audio.signal import INT16_SCALE, Channel, SignalLimits, clipped_fraction, decibels
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.index import Int32Array
 from w2v2_ray.data.inspection.histogram import Histogram, histogram_of
-from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.signal import INT16_SCALE, Channel, SignalLimits, clipped_fraction, decibels
 
 SILENCE_DBFS = -60.0
 """Pieces of a tenth of a second below this level count as silence."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.codec import digest_of
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.inspection.contents import ContentReport, content_report
@@ -14,7 +15,6 @@ from w2v2_ray.data.inspection.copies import DIGEST_BYTES, Digests
 from w2v2_ray.data.inspection.histogram import Histogram, histogram_of
 from w2v2_ray.data.inspection.levels import FIGURES, FigureArray, LevelReport, figures_of, level_report
 from w2v2_ray.data.inspection.provenance import RejectsFor, read_record, read_rejects
-from w2v2_ray.data.schema import SAMPLE_RATE
 
 _BIN_EDGES_S = (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15, 20, 25, 30, 60, 120)
 

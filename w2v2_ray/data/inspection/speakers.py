@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.inspection.tally import MOST_NAMES, Tally
-from w2v2_ray.data.schema import SAMPLE_RATE
 
 _MOST_SHOWN = 50
 

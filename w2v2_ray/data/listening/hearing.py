@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from w2v2_ray.data.codec import Samples
-from w2v2_ray.data.signal import Channel, SignalLimits, clipped_fraction, decibels
+from w2v2_ray.audio.samples import Samples
+from w2v2_ray.audio.signal import Channel, SignalLimits, clipped_fraction, decibels
 
 _LIMITS = SignalLimits()
 

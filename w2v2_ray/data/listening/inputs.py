@@ -12,11 +12,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.data.corpora.files import list_audio
 from w2v2_ray.data.corpora.notes import ListingNotes
 from w2v2_ray.data.dataset import SpeechDataset, Utterances
 from w2v2_ray.data.schema import MANIFEST_NAME
-from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import DatasetError
 
 

@@ -10,10 +10,10 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.listening.hearing import Hearing
 from w2v2_ray.data.listening.inputs import Source
 from w2v2_ray.data.listening.windows import Window, plan_windows
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.errors import UserError
 
 T = TypeVar("T")

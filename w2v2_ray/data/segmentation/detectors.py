@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.signal import INT16_SCALE
-from w2v2_ray.data.speech_file import SpeechPart
+from w2v2_ray.audio.signal import INT16_SCALE
+from w2v2_ray.audio.speech_file import SpeechPart
 from w2v2_ray.errors import MissingExtraError
 
 FRAME_SAMPLES = 512

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.piece_settings import PieceSettings
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.segmentation.detectors import FRAME_SAMPLES, Scores
 
 _ON, _OFF = 0.5, 0.35

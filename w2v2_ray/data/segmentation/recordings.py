@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from w2v2_ray.audio.rejection import RejectReason, reject
+from w2v2_ray.audio.samples import SAMPLE_RATE
+from w2v2_ray.audio.speech_file import SpeechPart, open_speech
 from w2v2_ray.data.corpora.item import SourceItem, stamp_of
 from w2v2_ray.data.fetching import local_files
 from w2v2_ray.data.piece_settings import PieceSettings
-from w2v2_ray.data.rejection import RejectReason, reject
-from w2v2_ray.data.schema import INGEST_STATE_NAME, SAMPLE_RATE
+from w2v2_ray.data.schema import INGEST_STATE_NAME
 from w2v2_ray.data.segmentation.detectors import Detector, DetectorName, make_detector
 from w2v2_ray.data.segmentation.pieces import Cut, Piece, cut
-from w2v2_ray.data.speech_file import SpeechPart, open_speech
 from w2v2_ray.errors import AudioError
 from w2v2_ray.places.storage import Location
 

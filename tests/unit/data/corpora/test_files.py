@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data.audio import load_speech
-from w2v2_ray.data.corpora.files import CONVERTIBLE_SUFFIXES, list_audio
+from w2v2_ray.audio.reading import load_speech
+from w2v2_ray.audio.suffixes import CONVERTIBLE_SUFFIXES
+from w2v2_ray.data.corpora.files import list_audio
 from w2v2_ray.data.corpora.notes import ListingNotes, Passed
 from w2v2_ray.errors import DatasetError
 

@@ -8,7 +8,7 @@ import soundfile
 from filelock import FileLock
 from pyarrow import fs
 
-from w2v2_ray.data.audio import DurationLimits
+from w2v2_ray.audio.reading import DurationLimits
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.ingestion import ingest
 from w2v2_ray.data.ingestion.ingest_plan import IngestSettings, plan_shards

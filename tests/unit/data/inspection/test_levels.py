@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from w2v2_ray.audio.signal import SignalLimits
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.ingestion.ingest_plan import IngestSettings
 from w2v2_ray.data.inspection.levels import measure_levels
 from w2v2_ray.data.inspection.report import dataset_report
 from w2v2_ray.data.schema import MANIFEST_NAME, DatasetManifest
-from w2v2_ray.data.signal import SignalLimits
 from w2v2_ray.errors import DatasetError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 

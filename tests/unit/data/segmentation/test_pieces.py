@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.piece_settings import PieceSettings
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.segmentation.detectors import FRAME_SAMPLES
 from w2v2_ray.data.segmentation.pieces import cut
 

@@ -10,14 +10,14 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.cli.app import app
 from w2v2_ray.data.dataset import SpeechDataset
 from w2v2_ray.data.piece_settings import PieceSettings
-from w2v2_ray.data.schema import SAMPLE_RATE
 from w2v2_ray.data.segmentation import recordings
 from w2v2_ray.data.segmentation.detectors import FRAME_SAMPLES, EnergyDetector, make_detector
 from w2v2_ray.data.segmentation.recordings import SegmentSettings
-from w2v2_ray.data.speech_file import open_speech
 from w2v2_ray.errors import DatasetError, MissingExtraError
 from w2v2_ray.orchestration.ingest import prepare_dataset
 
@@ -165,7 +165,7 @@ def test_blocks_of_the_network_agree_with_frame_by_frame(tmp_path, monkeypatch, 
 
 
 def recordings_samples(path: Path) -> np.ndarray:
-    from w2v2_ray.data.audio import load_speech
+    from w2v2_ray.audio.reading import load_speech
 
     return load_speech(path)
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from w2v2_ray.audio.samples import SAMPLE_RATE
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
-from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
 from w2v2_ray.spec.best_rq import RandomProjectionSpec
 from w2v2_ray.spec.model import FeatureEncoderSpec
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from w2v2_ray.data.audio import to_int16
-from w2v2_ray.data.audio_file import AudioFile, open_audio
-from w2v2_ray.data.codec import Samples
-from w2v2_ray.data.media_file import MediaFile
-from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.signal import Channel, Mono, SignalLimits, check_peak, decibels, mix_down, take
+from w2v2_ray.audio.audio_file import AudioFile, open_audio
+from w2v2_ray.audio.media_file import MediaFile
+from w2v2_ray.audio.reading import to_int16
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
+from w2v2_ray.audio.signal import Channel, Mono, SignalLimits, check_peak, decibels, mix_down, take
 
 _PROBE_S = 60  # as long as what ingest keeps, so that both mix channels the same
 _LIMITS = SignalLimits()

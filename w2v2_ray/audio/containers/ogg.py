@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from w2v2_ray.data.containers.promise import Promise
-from w2v2_ray.data.containers.splice import Content
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.containers.promise import Promise
+from w2v2_ray.audio.containers.splice import Content
+from w2v2_ray.audio.rejection import RejectReason, reject
 
 _HEADER_BYTES = 27
 _FIRST, _LAST = 0x02, 0x04

@@ -6,12 +6,12 @@ import mmap
 from functools import lru_cache
 from pathlib import Path
 
-from w2v2_ray.data.containers.chunks import chunk_promise
-from w2v2_ray.data.containers.ogg import ogg_promise
-from w2v2_ray.data.containers.promise import Promise
-from w2v2_ray.data.containers.streams import au_promise, flac_promise, mpeg_file_promise, sphere_promise
-from w2v2_ray.data.corpora.files import CONVERTIBLE_SUFFIXES
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.containers.chunks import chunk_promise
+from w2v2_ray.audio.containers.ogg import ogg_promise
+from w2v2_ray.audio.containers.promise import Promise
+from w2v2_ray.audio.containers.streams import au_promise, flac_promise, mpeg_file_promise, sphere_promise
+from w2v2_ray.audio.rejection import RejectReason, reject
+from w2v2_ray.audio.suffixes import CONVERTIBLE_SUFFIXES
 from w2v2_ray.errors import AudioError
 from w2v2_ray.impostors import impostor_in
 

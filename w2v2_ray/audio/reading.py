@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from w2v2_ray.data.audio_file import AudioFile, open_audio
-from w2v2_ray.data.codec import Samples
-from w2v2_ray.data.media_file import MediaFile
-from w2v2_ray.data.rejection import RejectReason, reject
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.schema import SAMPLE_RATE
-from w2v2_ray.data.signal import INT16_SCALE, Mono, SignalLimits, SignalNote, judge, mix_down
+from w2v2_ray.audio.audio_file import AudioFile, open_audio
+from w2v2_ray.audio.media_file import MediaFile
+from w2v2_ray.audio.rejection import RejectReason, reject
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.samples import SAMPLE_RATE, Samples
+from w2v2_ray.audio.signal import INT16_SCALE, Mono, SignalLimits, SignalNote, judge, mix_down
 
 _PROMISE_SLACK = 0.01  # of what a manifest promises: durations in manifests are rounded
 _PROMISE_SLACK_S = 0.1

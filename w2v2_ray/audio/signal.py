@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.rejection import RejectReason, reject
 
 Frames = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 """Decoded audio [S, channels]: int16 where the file holds just that, so that nothing is rounded; else float32."""

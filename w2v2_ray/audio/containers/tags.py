@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from w2v2_ray.data.containers.splice import Content
+from w2v2_ray.audio.containers.splice import Content
 
 _ID3_HEADER_BYTES = 10
 _ID3V1_BYTES = 128

@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-from w2v2_ray.data.containers.promise import Parts
-from w2v2_ray.data.containers.splice import Content
-from w2v2_ray.data.containers.tags import after_tags
+from w2v2_ray.audio.containers.promise import Parts
+from w2v2_ray.audio.containers.splice import Content
+from w2v2_ray.audio.containers.tags import after_tags
 
 _BIT_RATES_KBPS = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

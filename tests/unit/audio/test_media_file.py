@@ -10,12 +10,12 @@ import pytest
 
 av = pytest.importorskip("av", reason="the extra [media] is not installed")
 
-from w2v2_ray.data import media_file  # noqa: E402
-from w2v2_ray.data.audio import Excerpt, load_speech  # noqa: E402
+from w2v2_ray.audio import media_file  # noqa: E402
+from w2v2_ray.audio.media_file import MediaFile  # noqa: E402
+from w2v2_ray.audio.reading import Excerpt, load_speech  # noqa: E402
+from w2v2_ray.audio.speech_file import open_speech  # noqa: E402
 from w2v2_ray.data.corpora.notes import ListingNotes  # noqa: E402
 from w2v2_ray.data.ingestion.sources import read_source  # noqa: E402
-from w2v2_ray.data.media_file import MediaFile  # noqa: E402
-from w2v2_ray.data.speech_file import open_speech  # noqa: E402
 from w2v2_ray.errors import AudioError  # noqa: E402
 from w2v2_ray.orchestration.ingest import prepare_dataset  # noqa: E402
 
@@ -158,7 +158,7 @@ def test_a_folder_of_them_becomes_a_dataset_with_their_texts(tmp_path):
 def test_without_the_extra_they_are_counted_and_the_way_out_is_said(tmp_path, monkeypatch):
     encode(tmp_path / "a.m4a", speech(1), "aac")
     (tmp_path / "b.wav").write_bytes((tmp_path / "a.m4a").read_bytes())
-    for module in ("w2v2_ray.data.audio_file", "w2v2_ray.data.corpora.files"):
+    for module in ("w2v2_ray.audio.audio_file", "w2v2_ray.data.corpora.files"):
         monkeypatch.setattr(f"{module}.reads_media", lambda: False)
     listing = read_source(tmp_path)
     assert [item.source for item in listing.items] == ["b.wav"]

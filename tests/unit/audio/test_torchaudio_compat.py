@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def test_a_torchaudio_whose_library_does_not_load_is_imported_without_it():
         "import torch\n"
         "def fail(path): raise OSError('libcudart.so.13: cannot open shared object file')\n"
         "torch.ops.load_library = fail\n"
-        "from w2v2_ray.data.torchaudio_compat import import_torchaudio\n"
+        "from w2v2_ray.audio.torchaudio_compat import import_torchaudio\n"
         "module = import_torchaudio()\n"
         "print(module.functional.resample(torch.zeros(800), 8000, 16000).shape[0])\n"
     )
@@ -44,7 +44,7 @@ def test_a_torchaudio_that_works_keeps_its_library():
     result = run_python(
         "import sys, types\n"
         "sys.modules['torchaudio'] = working = types.ModuleType('torchaudio')\n"
-        "from w2v2_ray.data.torchaudio_compat import import_torchaudio\n"
+        "from w2v2_ray.audio.torchaudio_compat import import_torchaudio\n"
         "print(import_torchaudio() is working)\n"
     )
     assert result.stdout.strip() == "True", result.stderr
@@ -54,7 +54,7 @@ def test_a_torchaudio_that_works_keeps_its_library():
 def test_transformers_wav2vec2_is_importable_afterwards():
     pytest.importorskip("transformers", reason="transformers is not installed")
     result = run_python(
-        "from w2v2_ray.data.torchaudio_compat import import_torchaudio\n"
+        "from w2v2_ray.audio.torchaudio_compat import import_torchaudio\n"
         "import_torchaudio()\n"
         "from transformers import Wav2Vec2ForPreTraining, Wav2Vec2FeatureExtractor\n"
         "print(Wav2Vec2ForPreTraining.__name__)\n"

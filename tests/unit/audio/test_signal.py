@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data.audio import DurationLimits, judge_speech, load_speech
-from w2v2_ray.data.rejection import RejectReason
-from w2v2_ray.data.signal import SignalLimits, SignalNote
-from w2v2_ray.data.speech_file import open_speech
+from w2v2_ray.audio.reading import DurationLimits, judge_speech, load_speech
+from w2v2_ray.audio.rejection import RejectReason
+from w2v2_ray.audio.signal import SignalLimits, SignalNote
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.errors import AudioError
 
 RATE_HZ = 16_000

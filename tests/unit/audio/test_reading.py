@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data.audio import DurationLimits, Excerpt, load_speech
-from w2v2_ray.data.rejection import RejectReason
+from w2v2_ray.audio.reading import DurationLimits, Excerpt, load_speech
+from w2v2_ray.audio.rejection import RejectReason
 from w2v2_ray.errors import AudioError
 
 LIMITS = DurationLimits(min_s=0.1, max_s=2.0)

@@ -8,7 +8,7 @@ import os
 from itertools import accumulate
 from pathlib import Path
 
-from w2v2_ray.data.containers.promise import Parts
+from w2v2_ray.audio.containers.promise import Parts
 
 Content = mmap.mmap | bytes
 """The bytes of a whole file."""

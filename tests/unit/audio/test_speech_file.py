@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data.audio import load_speech
-from w2v2_ray.data.speech_file import open_speech
+from w2v2_ray.audio.reading import load_speech
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.errors import AudioError
 
 

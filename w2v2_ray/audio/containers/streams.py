@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import struct
 
-from w2v2_ray.data.containers.mpeg import Survey, survey, whole_stream
-from w2v2_ray.data.containers.promise import Parts, Promise
-from w2v2_ray.data.containers.splice import Content, find_through
-from w2v2_ray.data.containers.tags import after_tags, is_padding
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.containers.mpeg import Survey, survey, whole_stream
+from w2v2_ray.audio.containers.promise import Parts, Promise
+from w2v2_ray.audio.containers.splice import Content, find_through
+from w2v2_ray.audio.containers.tags import after_tags, is_padding
+from w2v2_ray.audio.rejection import RejectReason, reject
 
 _AU_MAGIC = {b".snd": ">", b"dns.": "<"}
 _AU_UNKNOWN_BYTES = 0xFFFF_FFFF

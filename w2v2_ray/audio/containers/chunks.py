@@ -6,12 +6,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from w2v2_ray.data.containers.mpeg import survey
-from w2v2_ray.data.containers.promise import Promise
-from w2v2_ray.data.containers.splice import Content
-from w2v2_ray.data.containers.streams import mpeg_promise
-from w2v2_ray.data.containers.tags import is_padding
-from w2v2_ray.data.rejection import RejectReason, reject
+from w2v2_ray.audio.containers.mpeg import survey
+from w2v2_ray.audio.containers.promise import Promise
+from w2v2_ray.audio.containers.splice import Content
+from w2v2_ray.audio.containers.streams import mpeg_promise
+from w2v2_ray.audio.containers.tags import is_padding
+from w2v2_ray.audio.rejection import RejectReason, reject
 
 _UNKNOWN_BYTES = 0x7FFF_F000  # programs that write to a pipe put this or more as the size
 _MAX_RIFF_BYTES = 0xFFFF_0000

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from w2v2_ray.data.audio import Excerpt, load_speech
-from w2v2_ray.data.containers import splice
-from w2v2_ray.data.containers.mpeg import frame_at, survey
-from w2v2_ray.data.speech_file import open_speech
+from w2v2_ray.audio.containers import splice
+from w2v2_ray.audio.containers.mpeg import frame_at, survey
+from w2v2_ray.audio.reading import Excerpt, load_speech
+from w2v2_ray.audio.speech_file import open_speech
 from w2v2_ray.errors import AudioError
 
 RATE_HZ = 16_000

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from w2v2_ray.data.rejection import RejectReason, reject
-from w2v2_ray.data.signal import Frames
+from w2v2_ray.audio.rejection import RejectReason, reject
+from w2v2_ray.audio.signal import Frames
 
 Block = npt.NDArray[np.float32]
 """Shape: [samples, channels]."""

@@ -5,10 +5,10 @@ import pytest
 import soundfile
 import torch
 
-from w2v2_ray.data.audio import load_speech
-from w2v2_ray.data.resampling import resample
-from w2v2_ray.data.speech_file import open_speech
-from w2v2_ray.data.torchaudio_compat import import_torchaudio
+from w2v2_ray.audio.reading import load_speech
+from w2v2_ray.audio.resampling import resample
+from w2v2_ray.audio.speech_file import open_speech
+from w2v2_ray.audio.torchaudio_compat import import_torchaudio
 
 
 def tone(rate_hz, seconds=3.0):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import soundfile
 
-from w2v2_ray.data.containers.look import look, look_at_mpeg, may_be_media, what_it_is
-from w2v2_ray.data.containers.promise import Promise
-from w2v2_ray.data.containers.splice import spliced
-from w2v2_ray.data.corpora.files import conversion_hint
-from w2v2_ray.data.media_file import MediaFile, reads_media
-from w2v2_ray.data.rejection import RejectReason, reject
-from w2v2_ray.data.signal import Frames
+from w2v2_ray.audio.containers.look import look, look_at_mpeg, may_be_media, what_it_is
+from w2v2_ray.audio.containers.promise import Promise
+from w2v2_ray.audio.containers.splice import spliced
+from w2v2_ray.audio.media_file import MediaFile, reads_media
+from w2v2_ray.audio.rejection import RejectReason, reject
+from w2v2_ray.audio.signal import Frames
+from w2v2_ray.audio.suffixes import conversion_hint
 
 _RATES_HZ = (1_000, 384_000)
 _MAX_CHANNELS = 64
