@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,25 +27,11 @@ from w2v2_ray.extraction.units import Units, fit_units
 from w2v2_ray.model.interop.loaded_model import LoadedModel
 from w2v2_ray.model.precision import Precision
 from w2v2_ray.places.new_files import new_file
+from w2v2_ray.sharing import RunOnWorkers
 
 FORMAT = 1
 UNITS_FILE = "units.npy"
 Progress = Callable[[int, int], None]
-
-
-class RunOnWorkers(Protocol):
-    """Calls a function with every part, each on a worker of its own; see `orchestration.share`."""
-
-    def __call__(
-        self,
-        function: Callable[[list[int]], None],
-        parts: Sequence[list[int]],
-        *,
-        use_gpus: bool,
-        on_done: Callable[[int], None],
-    ) -> list[None]:
-        """Results in the order of the parts."""
-        ...
 
 
 @dataclass(frozen=True)

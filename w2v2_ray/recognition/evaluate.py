@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from w2v2_ray.audio.samples import SAMPLE_RATE
 from w2v2_ray.data.dataset import Utterances
@@ -17,26 +16,12 @@ from w2v2_ray.recognition.measuring import Judgeable, Timing, judgeable, measure
 from w2v2_ray.recognition.recogniser import Device, Recogniser, load_recogniser
 from w2v2_ray.recognition.report import Evaluation
 from w2v2_ray.recognition.scoring import Scored, score
+from w2v2_ray.sharing import RunOnWorkers
 
 Part = tuple[list[Scored], list[Timing]]
 Progress = Callable[[int, int], None]
 
 _NAMED = 5
-
-
-class RunOnWorkers(Protocol):
-    """Calls a function with every part, each on a worker of its own; see `orchestration.share`."""
-
-    def __call__(
-        self,
-        function: Callable[[Judgeable], Part],
-        parts: Sequence[Judgeable],
-        *,
-        use_gpus: bool,
-        on_done: Callable[[int], None],
-    ) -> list[Part]:
-        """Results in the order of the parts."""
-        ...
 
 
 @dataclass(frozen=True)
