@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from w2v2_ray.api.models import Model as Model
     from w2v2_ray.api.models import evaluate as evaluate
     from w2v2_ray.api.models import load as load
+    from w2v2_ray.api.models import tune_decoding as tune_decoding
     from w2v2_ray.data.dataset import SpeechDataset as SpeechDataset
     from w2v2_ray.data.ingestion.ingest_plan import IngestSettings as IngestSettings
     from w2v2_ray.data.ingestion.text_limits import TextLimits as TextLimits
@@ -56,6 +57,7 @@ _HOMES = {
     "Model": "api.models",
     "evaluate": "api.models",
     "load": "api.models",
+    "tune_decoding": "api.models",
     "SpeechDataset": "data.dataset",
     "IngestSettings": "data.ingestion.ingest_plan",
     "TextLimits": "data.ingestion.text_limits",

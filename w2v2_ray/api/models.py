@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar, overload
@@ -20,11 +21,13 @@ from w2v2_ray.extraction.layers import Layer
 from w2v2_ray.model.interop.loaded_model import LoadedModel, ModelKind
 from w2v2_ray.model.precision import Precision
 from w2v2_ray.orchestration.share import run_on_workers
+from w2v2_ray.recognition import tuning
 from w2v2_ray.recognition.decoding import GREEDY, Decoding
 from w2v2_ray.recognition.evaluate import Progress, Subject, evaluate_model
 from w2v2_ray.recognition.recogniser import Device, Recogniser, device_of, recogniser_of
 from w2v2_ray.recognition.report import Evaluation
 from w2v2_ray.recognition.transcription import Transcript, transcribe
+from w2v2_ray.recognition.tuning import Tried
 from w2v2_ray.spec.model import ModelSpec
 from w2v2_ray.training.model_source import load_any
 
@@ -305,8 +308,62 @@ def evaluate(
     """
     if address is not None and workers == 1:
         raise SpecError("--address: one worker needs no Ray; give --workers too")
+    subject = _subject(model, datasets, best, average, vocabulary, device, precision, decoding)
+    subject = replace(subject, batch_sizes=tuple(batch_sizes))
+    run = partial(run_on_workers, address=address, notify=notify)
+    return evaluate_model(subject, limit=limit, workers=workers, run_on_workers=run, progress=progress)
+
+
+def tune_decoding(
+    model: str | os.PathLike[str],
+    datasets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    decoding: Decoding,
+    *,
+    lm_weights: Sequence[float],
+    word_scores: Sequence[float],
+    best: bool = False,
+    average: int = 1,
+    vocabulary: str | os.PathLike[str] | None = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    limit: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Tried, ...]:
+    """Find weights of a language model: every pair of some, best first.
+
+    Args:
+        model: As for `evaluate`, also what is not described here.
+        datasets: Held-out speech, other than what is to be judged with these weights.
+        decoding: With a language model; its own weights are not used.
+        lm_weights: To be tried.
+        word_scores: To be tried with each of them.
+        best: As for `load`.
+        average: As for `load`.
+        vocabulary: As for `load`.
+        device: As for `load`.
+        precision: As for `load`.
+        limit: Utterances to use at most.
+        progress: Told how much is done.
+
+    Raises:
+        UserError: When the model, a dataset or the language model cannot be used.
+    """
+    subject = _subject(model, datasets, best, average, vocabulary, device, precision, decoding)
+    return tuning.tune_decoding(subject, lm_weights, word_scores, limit=limit, progress=progress)
+
+
+def _subject(
+    model: str | os.PathLike[str],
+    datasets: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    best: bool,
+    average: int,
+    vocabulary: str | os.PathLike[str] | None,
+    device: Device,
+    precision: Precision,
+    decoding: Decoding,
+) -> Subject:
     several = [datasets] if isinstance(datasets, (str, os.PathLike)) else datasets
-    subject = Subject(
+    return Subject(
         model=absolute(model),
         datasets=tuple(absolute(uri) for uri in several),
         best=best,
@@ -315,7 +372,4 @@ def evaluate(
         device=device,
         precision=precision,
         decoding=decoding.with_absolute_paths(),
-        batch_sizes=tuple(batch_sizes),
     )
-    run = partial(run_on_workers, address=address, notify=notify)
-    return evaluate_model(subject, limit=limit, workers=workers, run_on_workers=run, progress=progress)

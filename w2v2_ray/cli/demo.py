@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -76,11 +76,13 @@ def demo(
     weights = f"--lm {words} --lm-weight {_LM_WEIGHT:g} --word-score {_WORD_SCORE:g}"
     _announce("The same sentences, by sound and by words", f"{judged} {weights} --out {report}_lm")
     lm_report = report.with_name(f"{report.name}_lm")
-    decoding: dict[str, Any] = {"lm": words, "lm_weight": _LM_WEIGHT, "word_score": _WORD_SCORE}
-    evaluate(str(recogniser.path), [str(held_out)], best=True, out=lm_report, **decoding)
+    weight, score = f"{_LM_WEIGHT}", f"{_WORD_SCORE}"
+    evaluate(
+        str(recogniser.path), [str(held_out)], best=True, lm=words, lm_weights=weight, word_scores=score, out=lm_report
+    )
     audio = max((corpus / "audio").rglob("*.flac"))
     _announce("What is said in a file?", f"transcribe {recogniser.path} {audio} --best {weights}")
-    transcribe(str(recogniser.path), [audio], best=True, **decoding)
+    transcribe(str(recogniser.path), [audio], best=True, lm=words, lm_weight=_LM_WEIGHT, word_score=_WORD_SCORE)
 
     _summarise(pretrained.metrics)
     typer.echo(f"The runs are in {pretrained.path} and {recogniser.path}; each has its curves in curves.png")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,14 +19,15 @@ from w2v2_ray.cli.options import (
     JsonOption,
     LexiconOption,
     LmOption,
-    LmWeightOption,
+    LmWeightsOption,
     PrecisionChoice,
     PrecisionOption,
-    WordScoreOption,
+    WordScoresOption,
 )
 
 if TYPE_CHECKING:
     from w2v2_ray.recognition.report import Evaluation
+    from w2v2_ray.recognition.tuning import Tried
 
 
 def evaluate(
@@ -44,8 +47,8 @@ def evaluate(
     lm: LmOption = None,
     lexicon: LexiconOption = None,
     beam: BeamOption = 50,
-    lm_weight: LmWeightOption = 2.0,
-    word_score: WordScoreOption = -1.0,
+    lm_weights: LmWeightsOption = "2.0",
+    word_scores: WordScoresOption = "-1.0",
     workers: Annotated[int, typer.Option(min=1, help="Ray workers that share the utterances; 1 needs no Ray.")] = 1,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; without it (and RAY_ADDRESS) one is started here.")
@@ -58,9 +61,9 @@ def evaluate(
 ) -> None:
     """Judge a recogniser: WER, CER, errors by kind and speaker, confusions, latency and real-time factor.
 
-    Greedy decoding, or beam search with --lm. References are normalised as in the run's spec; utterances without a
-    transcript, or with one that the spec rejects, are counted and left out. With several workers each times its own
-    batches.
+    Greedy decoding, or beam search with --lm; of several weights each pair is tried, and the best is judged.
+    References are normalised as in the run's spec; utterances without a transcript, or with one that the spec rejects,
+    are counted and left out. With several workers each times its own batches.
     """
     from functools import partial
 
@@ -70,31 +73,72 @@ def evaluate(
     from w2v2_ray.recognition.decoding import Decoding
     from w2v2_ray.recognition.report import markdown, write_evaluation
 
+    chosen: dict[str, Any] = {
+        "best": best,
+        "average": average,
+        "vocabulary": vocabulary,
+        "device": device.value,
+        "precision": precision.value,
+        "limit": limit,
+    }
+    weights, scores = numbers("--lm-weight", lm_weights), numbers("--word-score", word_scores)
+    decoding = Decoding(lm, lexicon, beam, weights[0], scores[0])
+    tried: tuple[Tried, ...] = ()
+    if len(weights) * len(scores) > 1:
+        with progress_bar("trying weights", "utterances") as progress:
+            tried = models.tune_decoding(
+                model, datasets, decoding, lm_weights=weights, word_scores=scores, progress=progress, **chosen
+            )
+        decoding = replace(decoding, lm_weight=tried[0].lm_weight, word_score=tried[0].word_score)
     with progress_bar("evaluating", "utterances") as progress:
         evaluation = models.evaluate(
             model,
             datasets,
-            best=best,
-            average=average,
-            vocabulary=vocabulary,
-            device=device.value,
-            precision=precision.value,
-            decoding=Decoding(lm, lexicon, beam, lm_weight, word_score),
+            decoding=decoding,
             batch_sizes=_sizes(batch_sizes),
-            limit=limit,
             workers=workers,
             address=address,
             progress=progress,
             notify=partial(typer.echo, err=True),
+            **chosen,
         )
     print_notes(evaluation.notes)
     files = write_evaluation(evaluation, out) if out is not None else ()
     if as_json:
-        print_json(evaluation.as_dict())
+        print_json(evaluation.as_dict() | ({"tried": [pair.as_dict() for pair in tried]} if tried else {}))
         return
+    if tried:
+        typer.echo(_table(tried))
     typer.echo(markdown(evaluation) if out is None else _summary(evaluation))
     for file in files:
         typer.echo(f"  {file}")
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """The numbers of an option that takes several.
+
+    Raises:
+        SpecError: When one is none.
+    """
+    from math import isfinite
+
+    from w2v2_ray.errors import SpecError
+
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(map(isfinite, found)):
+        raise SpecError(f"{option} {text}: a number is wanted, or several parted by commas, such as 0.5,1,2")
+    return found
+
+
+def _table(tried: Sequence[Tried]) -> str:
+    """What each pair of weights gave, and the warning that goes with choosing."""
+    rows = [f"| {pair.lm_weight:g} | {pair.word_score:g} | {pair.wer:.2%} | {pair.cer:.2%} |" for pair in tried]
+    head = ["| weight | word score | WER | CER |", "| --- | --- | --- | --- |"]
+    tail = "The first was chosen on this very data, which flatters it: judge it on other data.\n"
+    return "\n".join([*head, *rows, tail])
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -94,3 +94,10 @@ LexiconOption = Annotated[
 BeamOption = Annotated[int, typer.Option(min=1, help="With --lm: hypotheses kept at each frame.")]
 LmWeightOption = Annotated[float, typer.Option(help="With --lm: weight of its log10 probabilities.")]
 WordScoreOption = Annotated[float, typer.Option(help="With --lm: added to a hypothesis for each word.")]
+LmWeightsOption = Annotated[
+    str,
+    typer.Option("--lm-weight", help="With --lm: weight of its log10 probabilities; several (0.5,1,2) are tried."),
+]
+WordScoresOption = Annotated[
+    str, typer.Option("--word-score", help="With --lm: added to a hypothesis for each word; several are tried.")
+]

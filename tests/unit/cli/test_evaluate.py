@@ -188,3 +188,35 @@ def test_texts_that_cannot_be_used_are_named(model, tmp_path, content, message):
     assert made.exit_code == 2
     assert message in made.output
     assert not (tmp_path / "lm.arpa").exists()
+
+
+def test_of_several_weights_each_pair_is_tried_and_the_best_judged(model, dataset, tmp_path):
+    assert make_lm(model, dataset, "--out", tmp_path / "lm.arpa").exit_code == 0
+    lm = ["--lm", tmp_path / "lm.arpa"]
+    result = run(model, dataset, *lm, "--lm-weight", "0,3", "--word-score", "-2,0,40", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    tried = [(pair["lm_weight"], pair["word_score"]) for pair in report["tried"]]
+    assert sorted(tried) == [(weight, score) for weight in (0.0, 3.0) for score in (-2.0, 0.0, 40.0)]
+    rates = [pair["wer"] for pair in report["tried"]]
+    assert rates == sorted(rates)
+    assert len(set(rates)) > 1
+    assert report["wer"] == rates[0]
+    assert f"weight {tried[0][0]}, word {tried[0][1]}" in report["decoder"]
+    alone = run(model, dataset, *lm, "--lm-weight", tried[-1][0], "--word-score", tried[-1][1], "--json")
+    assert json.loads(alone.stdout)["wer"] == rates[-1]
+    assert "chosen on this very data" in run(model, dataset, *lm, "--lm-weight", "1,2").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lm-weight", "1,2"], "no language model to weigh"),
+        (["--word-score", "1,x"], "--word-score 1,x: a number is wanted"),
+        (["--lm-weight", "nan"], "--lm-weight nan: a number is wanted"),
+    ],
+)
+def test_weights_that_mean_nothing_are_refused(model, dataset, options, message):
+    result = run(model, dataset, *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
