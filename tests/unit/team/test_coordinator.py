@@ -113,13 +113,16 @@ def test_values_of_an_epoch_that_is_over_are_forgotten():
 
 def test_closing_leaves_nobody_behind():
     """Neither who has not said its name, nor a task that its loop would lose."""
-    before = threading.active_count()
+    # Which threads, not how many: one of an earlier test may end meanwhile.
+    before = set(threading.enumerate())
     coordinator = Coordinator(SECRET, first=1, least=1, most=1, silence_s=60.0, begin_s=60.0)
     place = coordinator.start()
-    silent = [socket.create_connection(place) for _ in range(5)]
-    coordinator.ask(lambda roster: None)
-    coordinator.close()
-    assert threading.active_count() == before
-    for line in silent:
-        with line, contextlib.suppress(ConnectionResetError):
-            assert line.recv(1) == b""
+    with contextlib.ExitStack() as lines:
+        silent = [lines.enter_context(socket.create_connection(place)) for _ in range(5)]
+        coordinator.ask(lambda roster: None)
+        assert set(threading.enumerate()) - before
+        coordinator.close()
+        assert set(threading.enumerate()) <= before
+        for line in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert line.recv(1) == b""
