@@ -28,9 +28,9 @@ from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.run.opening import is_uri, open_run
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
+from w2v2_ray.training.identity import run_identity
 from w2v2_ray.training.objectives.data import kept_open, open_data
 from w2v2_ray.training.objectives.registry import objective_of
-from w2v2_ray.training.trainer import run_identity
 
 J = TypeVar("J", bound=TrainJob)
 
