@@ -34,7 +34,7 @@ _TIMEOUT_S = 180.0
 _ROLES = {
     "RayTrainWorker": "worker",
     "_Controllers": "controller",
-    "TrainController": "controller",
+    "Controller": "controller",
     "raylet": "raylet",
     "gcs_server": "control store",
     "IDLE": "idle worker",
@@ -212,7 +212,9 @@ def make_dataset(folder: Path) -> Path:
     command = [str(Path(sys.executable).parent / "w2v2-ray")]
     subprocess.run([*command, "synth", folder / "corpus", "--utterances", "30"], check=True, capture_output=True)
     subprocess.run(
-        [*command, "prepare", folder / "corpus/train.jsonl", "--out", folder / "dataset"], check=True, capture_output=True
+        [*command, "prepare", folder / "corpus/train.jsonl", "--out", folder / "dataset"],
+        check=True,
+        capture_output=True,
     )
     return folder / "dataset"
 
@@ -245,8 +247,11 @@ def main() -> None:
                 found = measure(tree.resolve(), folder, dataset, workers, replace=options.replace)
                 results[tree, workers].append(found)
                 roles = "  ".join(f"{r} {s:.1f}" for r, s in sorted(found.cpu_s.items(), key=lambda i: -i[1]))
-                print(f"{tree} workers {workers}: clock {found.clock_s:.1f} s, CPU {found.total_s:.1f} s "
-                      f"({roles}) {busy}", flush=True)
+                print(
+                    f"{tree} workers {workers}: clock {found.clock_s:.1f} s, CPU {found.total_s:.1f} s "
+                    f"({roles}) {busy}",
+                    flush=True,
+                )
                 if options.detail:
                     print("   ", "  ".join(f"{r} {s:.2f}" for r, s in found.detail if s >= 0.05))
                     print("   ", "  ".join(f"{n} {s:.2f}" for n, s in found.phases_s.items()), flush=True)

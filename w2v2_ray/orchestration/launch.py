@@ -213,13 +213,13 @@ def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
     set_ray_variables(job)
     cores = max(job.elastic.max_workers * job.worker.cpus, os.cpu_count() or 1)
     with (
-        ray_cluster(address, num_cpus=cores, settings=cluster_settings()),
+        ray_cluster(address, num_cpus=cores, settings=cluster_settings()) as cluster,
         feed(run, [PrometheusSink(job)] if job.logging.prometheus else []),
     ):
-        _fit(job, run)
+        _fit(job, run, alone=cluster.started_here)
 
 
-def _fit(job: TrainJob, run: RunFolder) -> None:
+def _fit(job: TrainJob, run: RunFolder, *, alone: bool) -> None:
     from w2v2_ray.orchestration.demand import withdraw_request
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
     from w2v2_ray.orchestration.living.supervisor import LivingTrainer
@@ -228,7 +228,7 @@ def _fit(job: TrainJob, run: RunFolder) -> None:
     fatal = f".fatal-{time.time_ns()}.json"
     config = {"job": job.model_dump(mode="json"), "run": run.place, "fatal": fatal}
     trainer_class = LivingTrainer if job.survivors_go_on else ElasticTrainer
-    trainer = trainer_class(job, run, train_worker, config, name=f"launch-{time.time_ns()}")
+    trainer = trainer_class(job, run, train_worker, config, name=f"launch-{time.time_ns()}", alone=alone)
     try:
         trainer.fit()
     except KeyboardInterrupt:
