@@ -113,7 +113,7 @@ class _HeirWorkerGroup(_TidyWorkerGroup):
 
 
 class _WatchHere(PreemptionCallback):
-    """Looks for drained nodes on a thread of the controller, not in an actor for each group: two CPU seconds a start."""
+    """Looks for drained nodes on a thread of the controller; Ray starts an actor for it, over a CPU second a group."""
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         self._stop_watcher()
