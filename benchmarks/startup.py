@@ -4,6 +4,9 @@
     python benchmarks/startup.py --replace              # two workers, one is killed: until another has joined
     python benchmarks/startup.py --rounds 3 TREE TREE   # trees of the package, in turns
 
+On a machine that is busy at a low priority, RAY_worker_niceness=0 in the environment gives Ray's workers, which are at
+15 otherwise, their share.
+
 CPU seconds are user and system time of the command and all it started, read from /proc, of which each process is read
 last when the first update (or the event) is seen or before it ends.
 """
@@ -29,6 +32,7 @@ import psutil
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _LOOK_S = 0.05
+_UNSURE = "idle worker"
 _COMMAND = "from w2v2_ray.cli.app import main; main()"
 _TIMEOUT_S = 180.0
 _ROLES = {
@@ -37,10 +41,9 @@ _ROLES = {
     "Controller": "controller",
     "raylet": "raylet",
     "gcs_server": "control store",
-    "IDLE": "idle worker",
     "Actor": "helper actor",
-    "DashboardAgent": "agents",
-    "RuntimeEnvAgent": "agents",
+    "DashboardAgent": "daemons",
+    "RuntimeEnvAgent": "daemons",
 }
 JOB = """
 kind: pretrain
@@ -82,7 +85,8 @@ class Account:
 
     def _note(self, pid: int, role: str, spent: float) -> None:
         self.spent_s[pid] = spent
-        if self.roles.get(pid) in (None, "idle worker", "other"):
+        # A process is a fork of its parent, then a program, and takes its name when it is given something to do.
+        if self.roles.get(pid) in (None, _UNSURE, "raylet", "daemons"):
             self.roles[pid] = role
 
     def by_role(self, before: dict[int, float] | None = None) -> dict[str, float]:
@@ -117,8 +121,8 @@ def _role(pid: int, name: str) -> str:
     except OSError:
         title = name
     if not title.startswith("ray::") and name not in ("raylet", "gcs_server"):
-        return "other" if "ray" not in title else f"ray: {title.split()[-1].rsplit('/')[-1][:30]}" if 0 else "other"
-    return next((role for word, role in _ROLES.items() if word in title or word == name), "idle worker")
+        return _UNSURE if "default_worker" in title or "setup_worker" in title else "daemons"
+    return next((role for word, role in _ROLES.items() if word in title or word == name), _UNSURE)
 
 
 @dataclass

@@ -139,10 +139,8 @@ class _TidyController(TrainController):
             RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR, DEFAULT_RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_VALUE
         )
         super().__init__(*given, **settings)
-        self._worker_group_callbacks_to_propagate = [
-            _WatchHere() if isinstance(callback, PreemptionCallback) else callback
-            for callback in self._worker_group_callbacks_to_propagate
-        ]
+        callbacks: list[Any] = vars(self)["_worker_group_callbacks_to_propagate"]
+        callbacks[:] = [_WatchHere() if isinstance(given, PreemptionCallback) else given for given in callbacks]
 
 
 class _HeirController(_TidyController):
