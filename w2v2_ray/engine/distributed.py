@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from w2v2_ray.importing import no_collection
+
 T = TypeVar("T")
 
 
@@ -58,8 +60,9 @@ def init_process_group(device: torch.device) -> WorldInfo:
         store = dist.HashStore()  # type: ignore[attr-defined]  # missing from torch's stubs
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
 
-    import deepspeed
-    from deepspeed.accelerator import get_accelerator
+    with no_collection():
+        import deepspeed
+        from deepspeed.accelerator import get_accelerator
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # DeepSpeed still calls what torch 2.13 renamed; neither our users nor we can mend that.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from w2v2_ray.engine.deepspeed_config import deepspeed_config
 from w2v2_ray.engine.exact_sum import ExactSum
 from w2v2_ray.engine.fragments import resident_fragments
+from w2v2_ray.engine.late_compiler import EagerAdamW, import_deepspeed_optimizers
 from w2v2_ray.errors import RunFailedError, SpecError
 from w2v2_ray.spec.engine import EngineSpec
 from w2v2_ray.spec.optim import OptimSpec
@@ -114,7 +115,8 @@ class TrainingEngine:
         import deepspeed
 
         spec = self.optim_spec
-        adam = torch.optim.AdamW(
+        import_deepspeed_optimizers()
+        adam = EagerAdamW(
             self._trained,
             lr=spec.lr,
             betas=spec.betas,

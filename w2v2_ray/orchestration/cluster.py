@@ -13,7 +13,7 @@ from w2v2_ray.errors import RunFailedError, UserError, W2v2RayError
 from w2v2_ray.orchestration.address import Address, no_cluster, read_address, try_address, wrong_token
 from w2v2_ray.orchestration.cluster_state import look_at_cluster
 from w2v2_ray.orchestration.interrupt import one_interrupt_is_enough
-from w2v2_ray.orchestration.ray_private.core import TOKEN_LOGGER, nodes_here
+from w2v2_ray.orchestration.ray_private.core import TOKEN_LOGGER, lean_head, nodes_here
 from w2v2_ray.orchestration.supply import Supply
 from w2v2_ray.processors import visible_gpus
 
@@ -102,7 +102,8 @@ def _start(num_cpus: float, dashboard: bool, settings: Mapping[str, Any] | None)
     if settings:
         options["_system_config"] = dict(settings)
     try:
-        return _init(options)
+        with lean_head():
+            return _init(options)
     except W2v2RayError:
         raise
     except Exception as error:  # Ray raises bare ones, too

@@ -50,10 +50,12 @@ class RunRequest(ScalingPolicy):
     Args:
         scaling_config: Ray's.
         run: Folder or URI of the run.
+        asks: False where there is no autoscaler: whom to ask would be a process for nothing.
     """
 
-    def __init__(self, scaling_config: Any, run: str) -> None:
+    def __init__(self, scaling_config: Any, run: str, *, asks: bool = True) -> None:
         super().__init__(scaling_config)
+        self._asks = asks
         self._requester_id = requester_of(run)
         self._place = run
 
@@ -70,10 +72,16 @@ class RunRequest(ScalingPolicy):
 
     def after_controller_start(self, train_run_context: Any) -> None:
         """Ask for all workers."""
+        if not self._asks:
+            return
         self._coordinator_client = TrainAutoscalingCoordinatorClient(self._requester_id)
         # Of a launch that was killed: its size may have been another.
         self._cancel_resource_request()
         self._send_resource_request()
+
+    def _maybe_send_resource_request(self) -> None:
+        if self._asks:
+            super()._maybe_send_resource_request()
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """What is waited for after this is told anew."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.backend import BackendConfig
 
 from w2v2_ray.orchestration.demand import FixedPolicy
 from w2v2_ray.orchestration.events import ClusterEvents
 from w2v2_ray.orchestration.failures import NewestState, PatientFailurePolicy
-from w2v2_ray.orchestration.ray_private.train import without_idle_actors
+from w2v2_ray.orchestration.ray_private.process_group import GlooConfig
+from w2v2_ray.orchestration.ray_private.train import DataParallelTrainer, start_controller
 from w2v2_ray.orchestration.scaling import ElasticPolicy, ResizeRule
 from w2v2_ray.orchestration.settings import ray_variables
 from w2v2_ray.orchestration.supply import needs_of
@@ -23,14 +24,18 @@ from w2v2_ray.spec.job import TrainJob
 _ABORT_S = 4.0
 
 
-def torch_config(job: TrainJob) -> TorchConfig:
+def group_config(job: TrainJob) -> BackendConfig:
     """How a job's workers find each other, and over what they talk."""
-    on_gpus = job.worker.gpu_count > 0 and job.engine.device != "cpu"
-    return TorchConfig(backend="nccl" if on_gpus else "gloo", timeout_s=math.ceil(job.failure.join_timeout_s))
+    timeout_s = math.ceil(job.failure.join_timeout_s)
+    if job.worker.gpu_count == 0 or job.engine.device == "cpu":
+        return GlooConfig(timeout_s)
+    from ray.train.torch import TorchConfig
+
+    return TorchConfig(backend="nccl", timeout_s=timeout_s)
 
 
-class ElasticTrainer(TorchTrainer):
-    """A TorchTrainer for one job.
+class ElasticTrainer(DataParallelTrainer):
+    """Ray Train's trainer for one job.
 
     Args:
         job: Says how many workers, what each needs, and what is survived.
@@ -38,10 +43,22 @@ class ElasticTrainer(TorchTrainer):
         train_loop: Runs on every worker.
         config: Given to it.
         name: Of this launch; Ray would silently resume a name that it knows.
+        alone: Ray was started by this driver, for this run: its nodes have the driver's environment, and no
+            autoscaler can be asked for more.
     """
 
-    def __init__(self, job: TrainJob, run: RunFolder, train_loop: Any, config: dict[str, Any], name: str) -> None:
+    def __init__(
+        self,
+        job: TrainJob,
+        run: RunFolder,
+        train_loop: Any,
+        config: dict[str, Any],
+        name: str,
+        *,
+        alone: bool = False,
+    ) -> None:
         elastic = job.elastic
+        self._alone = alone
         self._controller: Any = None
         self._rule = ResizeRule(elastic.stable_s, elastic.resize_interval_s)
         self._place = run.place
@@ -51,7 +68,7 @@ class ElasticTrainer(TorchTrainer):
         super().__init__(
             train_loop,
             train_loop_config=config,
-            torch_config=torch_config(job),
+            backend_config=group_config(job),
             scaling_config=ScalingConfig(
                 num_workers=elastic.max_workers if fixed else (elastic.min_workers, elastic.max_workers),
                 use_gpu=on_gpus,
@@ -78,19 +95,17 @@ class ElasticTrainer(TorchTrainer):
         with contextlib.suppress(Exception):
             ray.kill(self._controller)
 
-    def _register_sigint_handler(self, controller: Any) -> None:
-        """Leave Ctrl-C to the driver, which calls `stop`."""
-        self._controller = controller
-
     def _initialize_and_run_controller(self, **controller_init_kwargs: Any) -> Any:
-        kwargs = dict(controller_init_kwargs)
-        kwargs["callbacks"] = without_idle_actors(kwargs["callbacks"])
-        kwargs["failure_policy"] = PatientFailurePolicy(
+        """Leaves Ctrl-C to the driver, which calls `stop`, where Ray's would handle it."""
+        settings = dict(controller_init_kwargs)
+        settings["failure_policy"] = PatientFailurePolicy(
             self.run_config.failure_config, NewestState(self._place), self._max_without_progress
         )
-        kwargs["scaling_policy"] = (
+        settings["scaling_policy"] = (
             ElasticPolicy(self.scaling_config, self._rule, self._place)
             if self.scaling_config.elasticity_enabled
-            else FixedPolicy(self.scaling_config, self._place)
+            else FixedPolicy(self.scaling_config, self._place, asks=not self._alone)
         )
-        return super()._initialize_and_run_controller(**kwargs)
+        self._controller = start_controller(settings, inherit=self._alone)
+        ray.get(self._controller.run.remote())
+        return ray.get(self._controller.get_result.remote())

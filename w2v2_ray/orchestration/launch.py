@@ -15,7 +15,7 @@ from w2v2_ray import errors
 from w2v2_ray.errors import CheckpointError, RunFailedError, StorageError, W2v2RayError
 from w2v2_ray.orchestration.cluster import ray_cluster, survey
 from w2v2_ray.orchestration.finished import finished_at, updates_made
-from w2v2_ray.orchestration.settings import cluster_settings, set_ray_variables
+from w2v2_ray.orchestration.settings import own_cluster_settings, set_ray_variables
 from w2v2_ray.orchestration.sinks.prometheus import PrometheusSink
 from w2v2_ray.orchestration.sinks.sink import feed, make_sinks
 from w2v2_ray.orchestration.spec_changes import changes_of, tell_changes
@@ -28,9 +28,9 @@ from w2v2_ray.run.folder import RunFolder, read_lines
 from w2v2_ray.run.opening import is_uri, open_run
 from w2v2_ray.spec.job import TrainJob
 from w2v2_ray.spec.loading import dump_job
+from w2v2_ray.training.identity import run_identity
 from w2v2_ray.training.objectives.data import kept_open, open_data
 from w2v2_ray.training.objectives.registry import objective_of
-from w2v2_ray.training.trainer import run_identity
 
 J = TypeVar("J", bound=TrainJob)
 
@@ -213,22 +213,22 @@ def _train_with_ray(job: TrainJob, run: RunFolder, address: str | None) -> None:
     set_ray_variables(job)
     cores = max(job.elastic.max_workers * job.worker.cpus, os.cpu_count() or 1)
     with (
-        ray_cluster(address, num_cpus=cores, settings=cluster_settings()),
+        ray_cluster(address, num_cpus=cores, settings=own_cluster_settings()) as cluster,
         feed(run, [PrometheusSink(job)] if job.logging.prometheus else []),
     ):
-        _fit(job, run)
+        _fit(job, run, alone=cluster.started_here)
 
 
-def _fit(job: TrainJob, run: RunFolder) -> None:
+def _fit(job: TrainJob, run: RunFolder, *, alone: bool) -> None:
     from w2v2_ray.orchestration.demand import withdraw_request
     from w2v2_ray.orchestration.elastic_trainer import ElasticTrainer
+    from w2v2_ray.orchestration.entry import train_worker
     from w2v2_ray.orchestration.living.supervisor import LivingTrainer
-    from w2v2_ray.orchestration.worker import train_worker
 
     fatal = f".fatal-{time.time_ns()}.json"
     config = {"job": job.model_dump(mode="json"), "run": run.place, "fatal": fatal}
     trainer_class = LivingTrainer if job.survivors_go_on else ElasticTrainer
-    trainer = trainer_class(job, run, train_worker, config, name=f"launch-{time.time_ns()}")
+    trainer = trainer_class(job, run, train_worker, config, name=f"launch-{time.time_ns()}", alone=alone)
     try:
         trainer.fit()
     except KeyboardInterrupt:

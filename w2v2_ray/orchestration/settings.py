@@ -43,3 +43,8 @@ def cluster_settings() -> dict[str, Any]:
         "health_check_timeout_ms": 2000,
         "health_check_failure_threshold": 3,
     }
+
+
+def own_cluster_settings() -> dict[str, Any]:
+    """Settings of a Ray cluster that is started for one run: its processes are made ready while they wait."""
+    return {**cluster_settings(), "preload_python_modules": ["w2v2_ray.orchestration.ray_private.preloaded"]}

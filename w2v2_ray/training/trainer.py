@@ -6,7 +6,6 @@ Usable without Ray: `session.start_session(job, run)` puts one worker together i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from w2v2_ray.training.crews.crew import Crew, Made
 from w2v2_ray.training.desk import Desk
 from w2v2_ray.training.early_stopping import held_out_scores, should_stop
 from w2v2_ray.training.hooks import NoHooks, TrainerHooks
+from w2v2_ray.training.identity import run_identity
 from w2v2_ray.training.metrics import max_over_workers, peak_memory_bytes
 from w2v2_ray.training.objectives.task import Task
 from w2v2_ray.training.schedules import learning_rate
@@ -336,9 +336,3 @@ class Trainer:
         """Updates to be computed; the others are passed over after a rollback."""
         skips = self._guard.interventions.skips
         return (update for update in range(start + 1, self._job.updates + 1) if not skips(update))
-
-
-def run_identity(job: TrainJob, fingerprint: str) -> dict[str, str]:
-    """Digests of what a run's result depends on; a checkpoint of another identity is not resumed."""
-    digests = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in job.identity().items()}
-    return {**digests, "dataset": fingerprint}

@@ -47,6 +47,15 @@ def test_a_launch_takes_back_what_a_killed_one_asked_for_before_it_asks_itself(c
     assert calls == [(name, "cancel"), (name, "ask", 3)]
 
 
+def test_where_there_is_no_autoscaler_nobody_is_asked(calls):
+    """Whom to ask would be an actor, with a process of its own."""
+    policy = FixedPolicy(ScalingConfig(num_workers=3), "/shared/runs/x", asks=False)
+    policy.after_controller_start(None)
+    policy._maybe_send_resource_request()
+    policy.before_controller_abort()
+    assert calls == []
+
+
 def test_to_withdraw_without_a_cluster_does_nothing_and_starts_none():
     """Ray's `get_actor` starts a cluster where there is none."""
     assert not ray.is_initialized()

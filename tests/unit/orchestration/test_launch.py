@@ -21,7 +21,7 @@ from w2v2_ray.run.folder import RunFolder, append_line, read_lines
 from w2v2_ray.run.lock import run_lock
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.spec.loading import dump_job
-from w2v2_ray.training.trainer import run_identity
+from w2v2_ray.training.identity import run_identity
 
 
 @pytest.fixture(autouse=True)

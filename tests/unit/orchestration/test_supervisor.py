@@ -17,8 +17,8 @@ class Host:
 
     stopped: list[Host]
 
-    def __init__(self, runs: int) -> None:
-        self.runs = runs
+    def __init__(self, runs: int, *, inherit: bool) -> None:
+        self.runs, self.inherit = runs, inherit
 
     def stop(self) -> None:
         Host.stopped.append(self)
@@ -88,6 +88,7 @@ def test_workers_share_a_process_that_ends_when_none_is_left(trainer, room):
     hosts = {replica.host for replica in trainer._replicas.values()}
     assert len(hosts) == 1
     assert next(iter(hosts)).runs > 4
+    assert not next(iter(hosts)).inherit, "nodes that others have started know nothing of this driver's environment"
     trainer._forget("w0")
     trainer._forget("w1")
     assert Host.stopped == []
@@ -138,3 +139,18 @@ def test_a_storage_that_is_away_is_no_fatal_error(trainer):
     trainer._run.path.rename(trainer._run.path.with_name("away"))
     trainer._run.path.write_text("a mount that is gone")
     assert trainer._has_fatal_error() is False
+
+
+def test_where_there_is_no_autoscaler_none_is_asked(make_tiny_job, room, tmp_path, monkeypatch):
+    asked: list[bool] = []
+    monkeypatch.setattr(supervisor._WholeRequest, "keep", lambda self: asked.append(True))
+    job = make_tiny_job(tmp_path, {"elastic.max_workers": 2, "worker.gpus": 0})
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    for alone in (False, True):
+        trainer = LivingTrainer(job, run, None, {"fatal": "fatal.json"}, "launch", alone=alone)
+        trainer._address = ("127.0.0.1", 1)
+        room.workers = 1
+        trainer._replenish()
+    assert asked == [True]
+    assert trainer._replicas["w0"].host.inherit

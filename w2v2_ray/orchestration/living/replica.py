@@ -7,11 +7,9 @@ import threading
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 
-from w2v2_ray.orchestration.elastic_trainer import torch_config
 from w2v2_ray.orchestration.events import ClusterEvents
-from w2v2_ray.orchestration.ray_private.train import ControllerHost, FixedScalingPolicy
+from w2v2_ray.orchestration.ray_private.train import ControllerHost, DataParallelTrainer, FixedScalingPolicy
 from w2v2_ray.orchestration.settings import ray_variables
 from w2v2_ray.orchestration.supply import needs_of
 from w2v2_ray.run.folder import RunFolder
@@ -38,7 +36,7 @@ class _NodeEvents(ClusterEvents):
         """A start that found no room is tried again by Ray, and no event."""
 
 
-class _ReplicaTrainer(TorchTrainer):
+class _ReplicaTrainer(DataParallelTrainer):
     """A run whose controller lives in a process with others."""
 
     host: ControllerHost
@@ -83,7 +81,6 @@ class Replica:
         self._trainer = _ReplicaTrainer(
             train_loop,
             train_loop_config=config,
-            torch_config=torch_config(job),
             scaling_config=ScalingConfig(
                 num_workers=1, use_gpu=job.worker.gpu_count > 0, resources_per_worker=needs_of(job)
             ),

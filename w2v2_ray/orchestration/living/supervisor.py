@@ -43,9 +43,21 @@ class LivingTrainer:
         train_loop: Runs on every worker.
         config: Given to it.
         name: Of this launch.
+        alone: Ray was started by this driver, for this run: its nodes have the driver's environment, and no
+            autoscaler can be asked for more.
     """
 
-    def __init__(self, job: TrainJob, run: RunFolder, train_loop: Any, config: dict[str, Any], name: str) -> None:
+    def __init__(
+        self,
+        job: TrainJob,
+        run: RunFolder,
+        train_loop: Any,
+        config: dict[str, Any],
+        name: str,
+        *,
+        alone: bool = False,
+    ) -> None:
+        self._alone = alone
         self._job = job
         self._run = run
         self._train_loop = train_loop
@@ -76,7 +88,7 @@ class LivingTrainer:
         least = self._job.elastic.min_workers
         while (room := self._room()) < least:
             self._waiting.look(self._needs, least)
-            self._request.keep()
+            self._ask()
             time.sleep(_LOOK_S)
         first = min(room, self._job.elastic.max_workers)
         failure = self._job.failure
@@ -143,7 +155,7 @@ class LivingTrainer:
         """Start workers for the room there is."""
         elastic = self._job.elastic
         wanted = elastic.max_workers + elastic.spares - len(self._replicas)
-        self._request.keep()
+        self._ask()
         now = time.monotonic()
         if wanted <= 0 or now - self._looked < _ROOM_S:
             return
@@ -154,6 +166,10 @@ class LivingTrainer:
         self._start(min(wanted, room))
         if not self._replicas:
             self._waiting.look(self._needs, self._job.elastic.min_workers)
+
+    def _ask(self) -> None:
+        if not self._alone:
+            self._request.keep()
 
     def _room(self) -> int:
         try:
@@ -167,7 +183,7 @@ class LivingTrainer:
             return
         if not self._replicas:
             elastic = self._job.elastic
-            self._host = ControllerHost(elastic.max_workers + elastic.spares + _ENDING)
+            self._host = ControllerHost(elastic.max_workers + elastic.spares + _ENDING, inherit=self._alone)
         assert self._host is not None
         for _ in range(count):
             name = f"w{self._started}"

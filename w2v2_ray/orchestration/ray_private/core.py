@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 """Says in every run that a Ray started here lets in nobody without the user's token."""
 UPLOAD_LOGGERS = ("ray._private.runtime_env.packaging", "ray._private.runtime_env.working_dir")
 """Tell about an upload in many lines what we tell in one."""
+_LEAN: dict[str, Any] = {"dashboard_agent_listen_port": 0, "no_monitor": True, "include_log_monitor": False}
 _LEGACY_STATUS = b"__autoscaling_status"
 
 
@@ -31,6 +34,28 @@ def noted_address() -> str | None:
 
     found: str | None = read_ray_address()
     return found
+
+
+@contextmanager
+def lean_head() -> Iterator[None]:
+    """Within the block, a Ray that `ray.init` starts here starts without what a cluster for one command never uses.
+
+    They are parameters of `ray start` (`--dashboard-agent-listen-port 0 --no-monitor --include-log-monitor False`) that
+    `ray.init` does not take. With one fixed port, the second Ray of a machine waits 3.3 s for the first to give it up,
+    and goes on without. The monitor is the autoscaler, which has nothing to start here; the log monitor sends workers'
+    output to drivers that want it. A parameter that Ray no longer knows is left alone.
+    """
+    from ray._private import parameter
+
+    class LeanParams(parameter.RayParams):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            for name, value in _LEAN.items():
+                if hasattr(self, name):
+                    setattr(self, name, value)
+
+    with patch.object(parameter, "RayParams", LeanParams):
+        yield
 
 
 def draining_nodes() -> set[str]:
