@@ -29,6 +29,12 @@ from w2v2_ray.spec.loading import dump_job
 from w2v2_ray.team.coordinator import Coordinator
 
 SILENCE_S = 3.0
+CONDITIONS = {
+    "1 % of frames lost": {"loss": 0.01},
+    "10 % of frames lost": {"loss": 0.1},
+    "50 ms delay each way": {"delay_s": 0.05},
+    "50 ms and 1 %": {"delay_s": 0.05, "loss": 0.01},
+}
 BASE_ELEMENTS = 94_400_000
 """Parameters of the Base model, about."""
 WORKER = str(Path(__file__).parent / "network_worker.py")
@@ -88,31 +94,26 @@ class Crew:
         return f"{pace:.2f} s an update ({len(records)} updates); lost: {', '.join(lost) or 'nobody'}"
 
 
-def trouble(folder: Path, updates: int, seconds: float) -> None:
-    """One run through everything that a network does."""
+def trouble(folder: Path, updates: int, seconds: float, switched: bool) -> None:
+    """One run through what a network does: losses and delays where it is switched, else a slow link; then cuts."""
     make_dataset(folder)
-    hosts = Hosts(3)
+    hosts = Hosts(3, switched)
     crew = Crew(hosts, folder, updates)
     try:
         for host in range(3):
             crew.start(host)
         crew.wait_for("three members", lambda: len(crew.members()) == 3)
         crew.wait_for("updates", lambda: crew.coordinator.ask(lambda roster: roster.position) > 5)
-        conditions: tuple[tuple[str, tuple[str, ...]], ...] = (
-            ("as it is", ()),
-            ("1 % of packets lost", ("netem", "loss", "1%")),
-            ("10 % of packets lost", ("netem", "loss", "10%")),
-            ("50 ms delay each way", ("netem", "delay", "50ms")),
-            ("1 Gbit/s", ("tbf", "rate", "1gbit", "burst", "256kb", "latency", "50ms")),
-        )
-        for name, rule in conditions:
-            try:
-                hosts.shape(*rule)
-            except subprocess.CalledProcessError:
-                print(f"| {name} | this kernel has no `{rule[0]}` |", flush=True)
-                continue
-            print(f"| {name} | {crew.pace(seconds)} |", flush=True)
-        hosts.shape()
+        print(f"| as it is | {crew.pace(seconds)} |", flush=True)
+        if switched:
+            for name, conditions in CONDITIONS.items():
+                hosts.disturb(**conditions)
+                print(f"| {name} | {crew.pace(seconds)} |", flush=True)
+            hosts.disturb()
+        else:
+            hosts.shape("tbf", "rate", "1gbit", "burst", "256kb", "latency", "50ms")
+            print(f"| 1 Gbit/s | {crew.pace(seconds)} |", flush=True)
+            hosts.shape()
         for place, name in ((2, "w2"), (0, "w0")):
             began = time.monotonic()
             hosts.cut(place)
@@ -184,12 +185,16 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, nargs="*", default=[2, 3, 4], help="for the cost of an update's bytes")
     parser.add_argument("--elements", type=int, default=BASE_ELEMENTS)
     parser.add_argument("--repeats", type=int, default=3)
+    wires = {"bridge": [False], "switch": [True], "both": [False, True]}
+    parser.add_argument("--wires", choices=wires, default="both", help="what joins the hosts")
     args = parser.parse_args()
+    args.wires = wires[args.wires]
     print(f"{time.strftime('%Y-%m-%d', time.gmtime())}, {platform.machine()}, {os.cpu_count()} cores\n")
     with tempfile.TemporaryDirectory(prefix="networks-") as place:
         if args.updates:
-            print("| network | |\n|---|---|")
-            trouble(Path(place), args.updates, args.seconds)
+            for switched in args.wires:
+                print(f"| {'a switch in a process' if switched else 'a bridge of the kernel'} | |\n|---|---|")
+                trouble(Path(place) / f"switched-{switched}", args.updates, args.seconds, switched)
         if args.hosts:
             print("\n| hosts on 1 Gbit/s | our sum, s | DistributedDataParallel, fp32, s | ratio |\n|---|---|---|---|")
             for count in args.hosts:

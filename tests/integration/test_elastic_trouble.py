@@ -93,13 +93,13 @@ def test_memory_that_runs_out_in_one_worker_is_told_and_changes_nothing(
 ):
     import ray
 
-    from w2v2_ray.orchestration import worker
+    from w2v2_ray.orchestration import entry
 
     # The other waits for the one that is started anew: the run's least is two.
     job: PretrainJob = make_tiny_job(
         tmp_path, {**SNAPSHOTS, "elastic.min_workers": 2, "elastic.max_workers": 2}, updates=36
     )
-    monkeypatch.setattr(worker, "train_worker", out_of_memory())
+    monkeypatch.setattr(entry, "train_worker", out_of_memory())
     try:
         summary = launch(job)
     finally:
