@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from w2v2_ray.model.factory import build_pretrain_model
-from w2v2_ray.model.masking import sample_negatives
+from w2v2_ray.model.masking import sample_negatives, span_mask
 from w2v2_ray.spec.model import ContrastiveLossSpec, EncoderSpec, ModelSpec
-from w2v2_ray.training.objectives.drawing import draw_time_mask
 
 Variant = Literal["plain", "hourglass"]
 Precision = Literal["fp32", "bf16"]
@@ -114,7 +113,10 @@ def step_input(settings: StepSettings, spec: ModelSpec) -> StepInput:
     frames = spec.feature_encoder.num_frames(settings.samples)
     loudness = 0.05 + 0.1 * np.abs(np.sin(np.linspace(0, 9, settings.samples)))
     waveform = loudness * rng.standard_normal((settings.batch, settings.samples))
-    masks = [draw_time_mask(rng, spec.masking, settings.rows, frames) for _ in range(settings.concat)]
+    masks = [
+        span_mask(rng, settings.rows, frames, spec.masking.probability, spec.masking.length_frames)
+        for _ in range(settings.concat)
+    ]
     negatives = [sample_negatives(rng, len(mask), int(mask[0].sum()), NEGATIVES) for mask in masks]
     return StepInput(
         waveform=torch.from_numpy(waveform.astype(np.float32)),

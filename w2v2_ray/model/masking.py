@@ -57,17 +57,6 @@ def span_mask(
     return _choose(rng, mask, np.broadcast_to(counts.min(initial=frames), (batch,)))
 
 
-def channel_mask(
-    rng: np.random.Generator, batch: int, channels: int, mask_prob: float, mask_length: int, min_spans: int = 0
-) -> BoolArray:
-    """Draw spans of channels to be zeroed in fine-tuning (reference `mask_channel_prob`, `mask_channel_length`).
-
-    Returns:
-        Shape: [B, D], True = zeroed.
-    """
-    return span_mask(rng, batch, channels, mask_prob, mask_length, min_spans)
-
-
 def sample_negatives(rng: np.random.Generator, batch: int, masked: int, num_negatives: int) -> IntArray:
     """Draw for every masked frame N others of the same utterance, uniformly and with replacement.
 

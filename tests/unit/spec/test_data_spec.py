@@ -40,16 +40,13 @@ def test_what_came_later_leaves_the_identity_of_earlier_runs():
 
 
 def test_options_of_the_model_that_came_later_leave_the_identity_of_earlier_runs():
-    document = {"name": "run", "data": {"train": ["a"]}}
-    plain = PretrainJob.model_validate(document)
+    plain = job({"train": "a"})
     model, loss = (json.loads(plain.identity()[part]) for part in ("model", "loss"))
     assert not {"activation"} & set(model["encoder"])
     assert not {"depth", "factor"} & set(model["quantizer"])
     assert set(model["masking"]) == {"probability", "length_frames", "channel_probability", "channel_length"}
     assert not {"target_glu", "normalize_eps"} & set(model)
     assert not {"cross_sample_negatives", "codebook_negatives"} & set(loss)
-    other = PretrainJob.model_validate(
-        document | {"model": {"quantizer": {"depth": 2}, "masking": {"selection": "poisson"}}}
-    )
-    assert json.loads(other.identity()["model"])["quantizer"]["depth"] == 2
-    assert json.loads(other.identity()["model"])["masking"]["selection"] == "poisson"
+    other = job({"train": "a"}, model={"quantizer": {"depth": 2}, "masking": {"selection": "poisson"}})
+    model = json.loads(other.identity()["model"])
+    assert (model["quantizer"]["depth"], model["masking"]["selection"]) == (2, "poisson")

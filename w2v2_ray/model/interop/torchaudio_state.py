@@ -117,7 +117,7 @@ def wav2vec2_model_arguments(model: LoadedModel) -> dict[str, Any]:
         )
     if model.spec.encoder.activation != "gelu":
         raise CheckpointError(
-            f"{model.source}: torchaudio has GELU alone, and its encoder.activation is {model.spec.encoder.activation}; "
+            f"{model.source}: torchaudio has GELU alone, its encoder.activation is {model.spec.encoder.activation}; "
             "export to fairseq, huggingface or nvidia, which have it"
         )
     document = model.spec.model_dump(mode="json")

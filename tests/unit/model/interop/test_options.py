@@ -1,4 +1,4 @@
-"""Options beyond the published recipes in the files of other tools: kept where these have them, refused by name where not."""
+"""Options beyond the presets in the files of other tools: kept where these have them, refused by name where not."""
 
 from __future__ import annotations
 
