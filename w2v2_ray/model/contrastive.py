@@ -37,6 +37,29 @@ def contrastive_logits(
     return logits.masked_fill(identical, -torch.inf)
 
 
+def further_logits(
+    context: Tensor, targets: Tensor, code_ids: Tensor, others: Tensor, other_ids: Tensor, temperature: float
+) -> Tensor:
+    """Return similarities of each masked frame to distractors from elsewhere, as `contrastive_logits` has them.
+
+    Args:
+        context: Projected context at masked frames.
+        targets: Projected distractors of each frame, or of all of them alike.
+        code_ids: Of the frames' own targets.
+        others: Which of the targets are a frame's distractors; their positions in `targets`.
+        other_ids: Codes of the targets.
+        temperature: Cosines are divided by it.
+
+    Shape: context [n, F], targets [m, F], code_ids [n], others [n, N] with values below m, other_ids [m] -> [n, N].
+    """
+    with torch.autocast(context.device.type, enabled=False):
+        unit_context = F.normalize(context.float(), dim=1, eps=1e-8)
+        unit_targets = F.normalize(targets.float(), dim=1, eps=1e-8)
+        picked = unit_targets[others]
+        logits = torch.einsum("nf,nkf->nk", unit_context, picked) / temperature
+    return logits.masked_fill(other_ids[others] == code_ids[:, None], -torch.inf)
+
+
 def contrastive_loss(logits: Tensor) -> Tensor:
     """Return the cross-entropy with class 0, in nats, summed over frames.
 

@@ -30,6 +30,7 @@ def build_encoder(
                 dropout=spec.dropout,
                 attention_dropout=spec.attention_dropout,
                 activation_dropout=spec.activation_dropout,
+                activation=spec.activation,
             )
             for _ in range(num_layers)
         ]
@@ -89,13 +90,19 @@ def build_pretrain_model(
     loss = loss or ContrastiveLossSpec()
     backbone = build_backbone(spec, layer_drop_mode=layer_drop_mode, activation_checkpointing=activation_checkpointing)
     quantizer = GumbelQuantizer(
-        spec.feature_encoder.channels, spec.quantizer.codebooks, spec.quantizer.entries, spec.code_dim
+        spec.feature_encoder.channels,
+        spec.quantizer.codebooks,
+        spec.quantizer.entries,
+        spec.code_dim,
+        depth=spec.quantizer.depth,
+        factor=spec.quantizer.factor,
     )
     return Wav2Vec2PretrainModel(
         backbone,
         quantizer,
         final_dim=spec.final_dim,
         dropout_features=spec.dropout_features,
+        target_glu=spec.target_glu,
         logit_temperature=loss.logit_temperature,
         diversity_weight=loss.diversity_weight,
         features_penalty_weight=loss.features_penalty_weight,

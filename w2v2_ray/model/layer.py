@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,11 +14,20 @@ from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.recomputed import recomputed
 
+Activation = Literal["gelu", "relu", "silu", "tanh"]
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
 
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward block, each with a residual and a layer norm.
 
-    Post-norm (Base): x = LN(x + drop(attn(x))); x = LN(x + drop(fc2(drop(GELU(fc1 x))))).
+    Post-norm (Base): x = LN(x + drop(attn(x))); x = LN(x + drop(fc2(drop(act(fc1 x))))), act being GELU as published.
     Pre-norm (Large, reference `layer_norm_first`): the norm is applied to each block's input instead.
 
     Args:
@@ -24,7 +37,8 @@ class TransformerLayer(nn.Module):
         norm_first: Norm before each block instead of after.
         dropout: After each block.
         attention_dropout: On attention weights.
-        activation_dropout: After the GELU.
+        activation_dropout: After the activation.
+        activation: Of the feed-forward block (fairseq `activation_fn`).
     """
 
     def __init__(
@@ -37,11 +51,13 @@ class TransformerLayer(nn.Module):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
         self.dropout = dropout
         self.activation_dropout = activation_dropout
+        self._activate = _ACTIVATIONS[activation]
         self.attention = SelfAttention(dim, heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.ffn_in = Linear(dim, ffn_dim)
@@ -75,11 +91,11 @@ class TransformerLayer(nn.Module):
 
     def _feed_forward(self, x: Tensor, active: bool, recompute: bool) -> Tensor:
         before = self.ffn_in(x)
-        hidden = F.gelu(before)
+        hidden = self._activate(before)
         drops = active and self.activation_dropout > 0
         if drops:
             hidden = dropout(hidden, self.activation_dropout, True)
         if drops or not recompute:
             out: Tensor = self.ffn_out(hidden)
             return out
-        return recomputed(self.ffn_out, hidden, lambda: F.gelu(before))
+        return recomputed(self.ffn_out, hidden, lambda: self._activate(before))

@@ -57,17 +57,6 @@ def span_mask(
     return _choose(rng, mask, np.broadcast_to(counts.min(initial=frames), (batch,)))
 
 
-def channel_mask(
-    rng: np.random.Generator, batch: int, channels: int, mask_prob: float, mask_length: int, min_spans: int = 0
-) -> BoolArray:
-    """Draw spans of channels to be zeroed in fine-tuning (reference `mask_channel_prob`, `mask_channel_length`).
-
-    Returns:
-        Shape: [B, D], True = zeroed.
-    """
-    return span_mask(rng, batch, channels, mask_prob, mask_length, min_spans)
-
-
 def sample_negatives(rng: np.random.Generator, batch: int, masked: int, num_negatives: int) -> IntArray:
     """Draw for every masked frame N others of the same utterance, uniformly and with replacement.
 
@@ -89,6 +78,35 @@ def sample_negatives(rng: np.random.Generator, batch: int, masked: int, num_nega
     # Drawn from M - 1 values; stepping over the frame's own position keeps the rest equally likely.
     drawn += drawn >= np.arange(masked)[None, :, None]
     return drawn
+
+
+def sample_cross_negatives(rng: np.random.Generator, batch: int, masked: int, num_negatives: int) -> IntArray:
+    """Draw for every masked frame N others of its whole sub-batch, uniformly and with replacement.
+
+    Source: fairseq `cross_sample_negatives`. There the frame that is stepped over is the one of that number in the
+    first utterance, and a frame's distractors are then those of another; here it is the frame's own.
+
+    Args:
+        rng: Where random numbers come from.
+        batch: B.
+        masked: M, masked frames of each utterance.
+        num_negatives: N.
+
+    Returns:
+        Positions among the sub-batch's masked frames, 0 to B·M - 1, never the frame's own. Shape: [B, M, N].
+    """
+    return sample_negatives(rng, 1, batch * masked, num_negatives).reshape(batch, masked, num_negatives)
+
+
+def sample_codes(
+    rng: np.random.Generator, batch: int, masked: int, num_codes: int, codebooks: int, entries: int
+) -> IntArray:
+    """Draw for every masked frame codes out of all that the codebooks can make (fairseq `codebook_negatives`).
+
+    Returns:
+        An entry of each codebook. Shape: [B, M, num_codes, G].
+    """
+    return rng.integers(0, entries, size=(batch, masked, num_codes, codebooks))
 
 
 def _choose(rng: np.random.Generator, candidates: BoolArray, counts: IntArray) -> BoolArray:

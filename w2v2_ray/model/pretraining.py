@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
-from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct
+from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct, further_logits
 from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.quantizer import GumbelQuantizer, QuantizerOutput
@@ -43,7 +44,7 @@ class PretrainOutput(NamedTuple):
     features_mean_square: Tensor
     """mean(features²), without weight."""
     logits: list[Tensor] | None = None
-    """Per sub-batch [b, M, 1 + N], when asked for."""
+    """Per sub-batch [b, M, 1 + N], when asked for; N of every kind."""
 
 
 class Wav2Vec2PretrainModel(nn.Module):
@@ -57,6 +58,7 @@ class Wav2Vec2PretrainModel(nn.Module):
         backbone: Waveform to context.
         quantizer: Features to targets.
         final_dim: Width in which context and targets are compared.
+        target_glu: A gated linear unit over the projected targets and distractors (fairseq `target_glu`).
         dropout_features: On the features that targets are made from.
         logit_temperature: Cosines are divided by it.
         diversity_weight: Of the diversity term.
@@ -72,6 +74,7 @@ class Wav2Vec2PretrainModel(nn.Module):
         quantizer: GumbelQuantizer,
         *,
         final_dim: int,
+        target_glu: bool = False,
         dropout_features: float = 0.0,
         logit_temperature: float = 0.1,
         diversity_weight: float = 0.1,
@@ -82,6 +85,7 @@ class Wav2Vec2PretrainModel(nn.Module):
         self.backbone = backbone
         self.quantizer = quantizer
         self.target_proj = Linear(quantizer.code_dim, final_dim)
+        self.target_glu = Linear(final_dim, 2 * final_dim) if target_glu else None
         self.context_proj = Linear(backbone.input_proj.out_features, final_dim)
         self.dropout_features = dropout_features
         self.logit_temperature = logit_temperature
@@ -96,6 +100,8 @@ class Wav2Vec2PretrainModel(nn.Module):
         masks: Tensor,
         negatives: Sequence[Tensor],
         *,
+        cross_negatives: Sequence[Tensor] | None = None,
+        codebook_negatives: Sequence[Tensor] | None = None,
         gumbel_temperature: float,
         layer_keep: Sequence[bool] | None = None,
         return_logits: bool = False,
@@ -108,11 +114,14 @@ class Wav2Vec2PretrainModel(nn.Module):
             masks: Masked frames (True); every row of a sub-batch has as many, M.
             negatives: Per sub-batch, positions among the masked frames of the same utterance
                 (`masking.sample_negatives`).
+            cross_negatives: Per sub-batch, positions among all its masked frames (`masking.sample_cross_negatives`).
+            codebook_negatives: Per sub-batch, entries of the codebooks (`masking.sample_codes`).
             gumbel_temperature: Of the quantiser, in training.
             layer_keep: For each Transformer layer whether LayerDrop keeps it; None keeps all.
             return_logits: Keep the logits in the output.
 
-        Shape: waveform [B, S], masks [B, T], negatives of [b, M, N].
+        Shape: waveform [B, S], masks [B, T], negatives of [b, M, N], cross_negatives of [b, M, N'], codebook_negatives
+            of [b, M, K, G].
 
         Raises:
             ValueError: If sizes, masks and negatives do not fit together.
@@ -126,9 +135,42 @@ class Wav2Vec2PretrainModel(nn.Module):
         features = dropout(features, self.dropout_features, self.training)
         frames = [b * m for b, m in shapes]
         codes: QuantizerOutput = self.quantizer(features, gumbel_temperature, frames)
-        targets = self.target_proj(codes.vectors)
+        targets = self._targets(codes.vectors)
         logits = self._logits(context, targets, codes.code_ids, shapes, negatives)
+        if cross_negatives is not None:
+            logits = self._with_cross(logits, context, targets, codes.code_ids, cross_negatives)
+        if codebook_negatives is not None:
+            logits = self._with_codes(logits, context, codes.code_ids, codebook_negatives)
         return self._output(logits, codes, out.features, frames, return_logits)
+
+    def _targets(self, vectors: Tensor) -> Tensor:
+        """Codes as they are compared. Shape: [n, code_dim] -> [n, F]."""
+        targets: Tensor = self.target_proj(vectors)
+        return targets if self.target_glu is None else F.glu(self.target_glu(targets))
+
+    def _with_cross(
+        self, logits: list[Tensor], context: Tensor, targets: Tensor, code_ids: Tensor, negatives: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Logits with those of distractors from the whole sub-batch behind them."""
+        sizes = [part.shape[0] * part.shape[1] for part in negatives]
+        own = (torch.split(part, sizes) for part in (context, targets, code_ids))
+        more = [
+            further_logits(c, t, ids, drawn.flatten(0, 1), ids, self.logit_temperature)
+            for c, t, ids, drawn in zip(*own, negatives, strict=True)
+        ]
+        return [torch.cat([part, m.view(*part.shape[:2], -1)], dim=2) for part, m in zip(logits, more, strict=True)]
+
+    def _with_codes(
+        self, logits: list[Tensor], context: Tensor, code_ids: Tensor, negatives: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Logits with those of codes from the codebooks behind them; each frame's codes are its own."""
+        sizes = [part.shape[0] * part.shape[1] for part in negatives]
+        more = []
+        for c, ids, drawn in zip(*(torch.split(part, sizes) for part in (context, code_ids)), negatives, strict=True):
+            vectors, drawn_ids = self.quantizer.vectors_of(drawn.flatten(0, 2))
+            others = torch.arange(len(drawn_ids), device=c.device).view(len(c), -1)
+            more.append(further_logits(c, self._targets(vectors), ids, others, drawn_ids, self.logit_temperature))
+        return [torch.cat([part, m.view(*part.shape[:2], -1)], dim=2) for part, m in zip(logits, more, strict=True)]
 
     def _logits(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.linear import Linear
@@ -63,12 +64,17 @@ class GumbelQuantizer(nn.Module):
         num_codebooks: G.
         num_entries: V, entries of each codebook.
         code_dim: Dimension of the concatenated entries; a multiple of G.
+        depth: Linear layers from frames to logits, GELU between them (fairseq `quantizer_depth`). Those of a deeper
+            one begin as torch's linear layers do, the only one of depth 1 from N(0, 1).
+        factor: Width of the layers between, as a multiple of C (fairseq `quantizer_factor`).
 
     Raises:
         ValueError: If G does not divide code_dim, or V to the power G does not fit an int64.
     """
 
-    def __init__(self, in_dim: int, num_codebooks: int, num_entries: int, code_dim: int) -> None:
+    def __init__(
+        self, in_dim: int, num_codebooks: int, num_entries: int, code_dim: int, *, depth: int = 1, factor: int = 3
+    ) -> None:
         super().__init__()
         if code_dim % num_codebooks:
             raise ValueError(f"num_codebooks: {num_codebooks} does not divide code_dim {code_dim}")
@@ -77,10 +83,13 @@ class GumbelQuantizer(nn.Module):
         self.num_codebooks = num_codebooks
         self.num_entries = num_entries
         self.code_dim = code_dim
-        self.logits_proj = Linear(in_dim, num_codebooks * num_entries)
+        widths = [in_dim, *[factor * in_dim] * (depth - 1)]
+        self.hidden = nn.ModuleList(Linear(width, widths[1]) for width in widths[:-1])
+        self.logits_proj = Linear(widths[-1], num_codebooks * num_entries)
         self.codebook = nn.Parameter(torch.empty(num_codebooks, num_entries, code_dim // num_codebooks))
-        nn.init.normal_(self.logits_proj.weight, mean=0.0, std=1.0)
-        nn.init.zeros_(self.logits_proj.bias)
+        if depth == 1:
+            nn.init.normal_(self.logits_proj.weight, mean=0.0, std=1.0)
+            nn.init.zeros_(self.logits_proj.bias)
         nn.init.uniform_(self.codebook)
 
     @property
@@ -125,8 +134,17 @@ class GumbelQuantizer(nn.Module):
         """
         return self._logits(x).argmax(2)
 
+    def vectors_of(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors of chosen entries, concatenated over codebooks, and their code ids.
+
+        Shape: indices [n, G] -> [n, code_dim], [n].
+        """
+        return _lookup(self.codebook, indices).flatten(1), self._code_ids(indices)
+
     def _logits(self, x: Tensor) -> Tensor:
         """Shape: [n, C] -> [n, G, V], fp32."""
+        for layer in self.hidden:
+            x = F.gelu(layer(x))
         logits: Tensor = self.logits_proj(x)
         return logits.float().view(-1, self.num_codebooks, self.num_entries)
 

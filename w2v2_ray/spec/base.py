@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
@@ -47,6 +47,24 @@ class Spec(BaseModel):
         allow_inf_nan=False,
         coerce_numbers_to_str=False,
     )
+
+    added_later: ClassVar[tuple[str, ...]] = ()
+    """Fields that came after runs had been begun without them; see `unsaid`."""
+
+    def unsaid(self) -> dict[str, Any]:
+        """What a dump leaves out so as to read as it did before there were these fields, for pydantic's `exclude`.
+
+        That is every field of `added_later` that has its default, in the parts of this spec too.
+        """
+        fields = type(self).model_fields
+        found: dict[str, Any] = {
+            name: True for name in self.added_later if getattr(self, name) == fields[name].get_default()
+        }
+        for name in fields:
+            value = getattr(self, name)
+            if name not in found and isinstance(value, Spec) and (inner := value.unsaid()):
+                found[name] = inner
+        return found
 
     def broken_rules(self) -> Iterator[Finding]:
         """Rules between fields that this spec breaks. Subclasses yield theirs; a spec that yields any is refused."""

@@ -285,7 +285,7 @@ class PretrainJob(MaskedJob):
 
     def identity(self) -> dict[str, str]:
         """The network and the loss too."""
-        return {"model": self.model.identity(), "loss": self.loss.model_dump_json(), **super().identity()}
+        return {"model": self.model.identity(), "loss": self.loss.identity(), **super().identity()}
 
     def advice(self) -> Iterator[Finding]:
         """Too little audio in an update (reference section 4)."""

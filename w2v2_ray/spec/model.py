@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from w2v2_ray.spec.base import DropProbability, Finding, Float, Int, PositiveInt, Probability, Spec, largest_divisor
+from w2v2_ray.spec.base import (
+    DropProbability,
+    Finding,
+    Float,
+    Int,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Probability,
+    Spec,
+    largest_divisor,
+)
 
 ConvLayer = tuple[PositiveInt, PositiveInt, PositiveInt]
 
@@ -91,8 +102,13 @@ class HourglassSpec(Spec):
         return self.pre_layers + self.middle_layers + self.post_layers
 
 
+Activation = Literal["gelu", "relu", "silu", "tanh"]
+
+
 class EncoderSpec(Spec):
     """The context network: positional convolution and Transformer layers."""
+
+    added_later: ClassVar[tuple[str, ...]] = ("activation",)
 
     layers: PositiveInt = 12
     """Transformer layers, those of the Hourglass included."""
@@ -100,6 +116,9 @@ class EncoderSpec(Spec):
     """Model dimension D (reference: `encoder_embed_dim`)."""
     ffn_dim: PositiveInt = 3072
     """Inner dimension of the feed-forward blocks."""
+    activation: Activation = "gelu"
+    """Of the feed-forward blocks; the convolutions have GELU whatever it is (fairseq: `activation_fn`, whose `swish` is
+    silu here)."""
     heads: PositiveInt = 12
     """Attention heads."""
     norm_first: bool = False
@@ -149,12 +168,20 @@ class EncoderSpec(Spec):
 class QuantizerSpec(Spec):
     """The Gumbel product quantizer of the targets (wav2vec 2.0, section 2)."""
 
+    added_later: ClassVar[tuple[str, ...]] = ("depth", "factor")
+
     codebooks: PositiveInt = 2
     """Codebooks G (reference: `latent_groups`)."""
     entries: Int = Field(default=320, ge=2)
     """Entries V of each codebook (reference: `latent_vars`)."""
     dim: PositiveInt | None = None
     """Dimension of the concatenated codes; null means `final_dim` (reference: `latent_dim`)."""
+    depth: Int = Field(default=1, ge=1, le=16)
+    """Linear layers from frames to the logits of the codes, GELU between them; 1 as published (fairseq:
+    `quantizer_depth`)."""
+    factor: Int = Field(default=3, ge=1, le=64)
+    """Width of the layers between, as a multiple of the frames' channels, where depth is above 1 (fairseq:
+    `quantizer_factor`)."""
     temperature_start: Float = Field(default=2.0, gt=0.0)
     """Gumbel-softmax temperature at the first update."""
     temperature_stop: Float = Field(default=0.5, gt=0.0)
@@ -172,8 +199,15 @@ class QuantizerSpec(Spec):
             )
 
 
+SpanSelection = Literal["static", "uniform", "normal", "poisson"]
+
+
 class MaskingSpec(Spec):
     """Span masking of frames (wav2vec 2.0, section 3.1) and of channels (fine-tuning)."""
+
+    added_later: ClassVar[tuple[str, ...]] = tuple(
+        f"{part}{name}" for part in ("", "channel_") for name in ("selection", "other", "no_overlap", "min_space")
+    )
 
     probability: Probability = 0.65
     """Share of frames chosen as span starts times the span length; spans overlap (reference: `mask_prob`)."""
@@ -183,10 +217,40 @@ class MaskingSpec(Spec):
     """The same for channels (reference: `mask_channel_prob`)."""
     channel_length: PositiveInt = 64
     """Span length in channels (reference: `mask_channel_length`)."""
+    selection: SpanSelection = "static"
+    """How long spans of frames are: all `length_frames`, or drawn around it (fairseq: `mask_selection`)."""
+    other: NonNegativeFloat = 0.0
+    """`uniform`: the shortest span, the longest being twice `length_frames`; `normal`: the deviation; without meaning
+    otherwise (fairseq: `mask_other`)."""
+    no_overlap: bool = False
+    """Spans of frames keep clear of each other (fairseq: `no_mask_overlap`)."""
+    min_space: NonNegativeInt = 1
+    """Frames between two spans at least, where they do (fairseq: `mask_min_space`)."""
+    channel_selection: SpanSelection = "static"
+    """As `selection`, of channels (fairseq: `mask_channel_selection`)."""
+    channel_other: NonNegativeFloat = 0.0
+    """As `other`, of channels (fairseq: `mask_channel_other`)."""
+    channel_no_overlap: bool = False
+    """As `no_overlap`, of channels (fairseq: `no_mask_channel_overlap`)."""
+    channel_min_space: NonNegativeInt = 1
+    """As `min_space`, of channels (fairseq: `mask_channel_min_space`)."""
+
+    def broken_rules(self) -> Iterator[Finding]:
+        """The shortest span is not above the longest."""
+        for part, length_name in (("", "length_frames"), ("channel_", "channel_length")):
+            other, length = getattr(self, f"{part}other"), getattr(self, length_name)
+            if getattr(self, f"{part}selection") == "uniform" and other > 2 * length:
+                yield Finding(
+                    f"{part}other: {other} is above twice {length_name}: {length}, the longest span of uniform "
+                    f"lengths; use {part}other: {length} or less",
+                    (f"{part}other", length_name),
+                )
 
 
 class ModelSpec(Spec):
     """A wav2vec 2.0 model. The defaults are Base with the Hourglass [2, (8, 4), 2]."""
+
+    added_later: ClassVar[tuple[str, ...]] = ("normalize_eps", "target_glu")
 
     feature_encoder: FeatureEncoderSpec = FeatureEncoderSpec()
     """Waveform to frames."""
@@ -198,6 +262,8 @@ class ModelSpec(Spec):
     """What is hidden from the encoder."""
     final_dim: PositiveInt = 256
     """Dimension in which context and target are compared."""
+    target_glu: bool = False
+    """A gated linear unit over the projected targets (fairseq: `target_glu`)."""
     dropout_input: DropProbability = 0.1
     """Dropout on the encoder's input."""
     dropout_features: DropProbability = 0.1
@@ -220,9 +286,8 @@ class ModelSpec(Spec):
             )
 
     def identity(self) -> str:
-        """The network as text, for the identity of a run; as it was before there was `normalize_eps`."""
-        default = self.normalize_eps == type(self).model_fields["normalize_eps"].default
-        return self.model_dump_json(exclude={"normalize_eps"} if default else None)
+        """The network as text, for the identity of a run."""
+        return self.model_dump_json(exclude=self.unsaid())
 
     @property
     def code_dim(self) -> int:
@@ -233,11 +298,27 @@ class ModelSpec(Spec):
 class ContrastiveLossSpec(Spec):
     """The pre-training objective (wav2vec 2.0, equations 2 to 4)."""
 
+    added_later: ClassVar[tuple[str, ...]] = ("cross_sample_negatives", "codebook_negatives")
+
     negatives: PositiveInt = 100
     """Distractors N per masked frame, from other masked frames of the same utterance."""
+    cross_sample_negatives: NonNegativeInt = 0
+    """Further ones per masked frame, from all other masked frames of its sub-batch (fairseq:
+    `cross_sample_negatives`)."""
+    codebook_negatives: NonNegativeInt = 0
+    """Further ones per masked frame, random entries of the codebooks put together (fairseq: `codebook_negatives`)."""
     logit_temperature: Float = Field(default=0.1, gt=0.0)
     """Divisor of the cosine similarities (kappa; reference: `logit_temp`)."""
     diversity_weight: Float = Field(default=0.1, ge=0.0)
     """Weight of the codebook diversity loss (alpha)."""
     features_penalty_weight: Float = Field(default=10.0, ge=0.0)
     """Weight of the mean square of the feature encoder's output (reference: second `loss_weights`)."""
+
+    @property
+    def total_negatives(self) -> int:
+        """Distractors per masked frame of every kind."""
+        return self.negatives + self.cross_sample_negatives + self.codebook_negatives
+
+    def identity(self) -> str:
+        """The objective as text, for the identity of a run."""
+        return self.model_dump_json(exclude=self.unsaid())

@@ -5,7 +5,9 @@ Tested against the built model; `model/factory.py` decides what is built.
 
 from __future__ import annotations
 
-from w2v2_ray.spec.model import EncoderSpec, FeatureEncoderSpec, ModelSpec
+from itertools import pairwise
+
+from w2v2_ray.spec.model import EncoderSpec, FeatureEncoderSpec, ModelSpec, QuantizerSpec
 
 
 def count_parameters(spec: ModelSpec) -> dict[str, int]:
@@ -17,9 +19,17 @@ def count_parameters(spec: ModelSpec) -> dict[str, int]:
         # LayerNorm over channels, projection to D, the vector of masked frames
         "input_projection": 2 * channels + _linear(channels, dim) + dim,
         "encoder": _encoder(spec.encoder),
-        "quantizer": quantizer.entries * spec.code_dim + _linear(channels, quantizer.codebooks * quantizer.entries),
-        "projections": _linear(spec.code_dim, spec.final_dim) + _linear(dim, spec.final_dim),
+        "quantizer": quantizer.entries * spec.code_dim + _code_logits(quantizer, channels),
+        "projections": _linear(spec.code_dim, spec.final_dim)
+        + _linear(dim, spec.final_dim)
+        + (_linear(spec.final_dim, 2 * spec.final_dim) if spec.target_glu else 0),
     }
+
+
+def _code_logits(spec: QuantizerSpec, channels: int) -> int:
+    """The layers from frames to the logits of the codes."""
+    widths = [channels, *[spec.factor * channels] * (spec.depth - 1), spec.codebooks * spec.entries]
+    return sum(_linear(inputs, outputs) for inputs, outputs in pairwise(widths))
 
 
 def _linear(inputs: int, outputs: int) -> int:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from w2v2_ray.model.masking import channel_mask, sample_negatives, span_mask
+from w2v2_ray.model.masking import sample_negatives, span_mask
 
 
 def runs(row: np.ndarray) -> list[int]:
@@ -51,9 +51,9 @@ def test_no_frame_beyond_a_rows_length_is_masked() -> None:
             assert not row[length:].any()
 
 
-def test_channel_masks_may_be_empty_and_are_spans_otherwise() -> None:
-    assert not channel_mask(np.random.default_rng(0), 2, 768, 0.0, 64).any()
-    mask = channel_mask(np.random.default_rng(0), 1, 768, 0.5, 64)
+def test_masks_may_be_empty_where_no_span_is_needed_and_are_spans_otherwise() -> None:
+    assert not span_mask(np.random.default_rng(0), 2, 768, 0.0, 64, 0).any()
+    mask = span_mask(np.random.default_rng(0), 1, 768, 0.5, 64, 0)
     assert min(runs(mask[0])) >= 64
 
 

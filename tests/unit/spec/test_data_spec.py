@@ -37,3 +37,16 @@ def test_what_came_later_leaves_the_identity_of_earlier_runs():
     assert not {"curriculum_epochs", "max_utterances"} & set(json.loads(plain.identity()["batch"]))
     later = job({"train": "a"}, batch={"curriculum_epochs": 1})
     assert json.loads(later.identity()["batch"])["curriculum_epochs"] == 1
+
+
+def test_options_of_the_model_that_came_later_leave_the_identity_of_earlier_runs():
+    plain = job({"train": "a"})
+    model, loss = (json.loads(plain.identity()[part]) for part in ("model", "loss"))
+    assert not {"activation"} & set(model["encoder"])
+    assert not {"depth", "factor"} & set(model["quantizer"])
+    assert set(model["masking"]) == {"probability", "length_frames", "channel_probability", "channel_length"}
+    assert not {"target_glu", "normalize_eps"} & set(model)
+    assert not {"cross_sample_negatives", "codebook_negatives"} & set(loss)
+    other = job({"train": "a"}, model={"quantizer": {"depth": 2}, "masking": {"selection": "poisson"}})
+    model = json.loads(other.identity()["model"])
+    assert (model["quantizer"]["depth"], model["masking"]["selection"]) == (2, "poisson")

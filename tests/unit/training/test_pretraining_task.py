@@ -166,3 +166,41 @@ def test_figures_are_per_masked_frame_in_bits_and_per_sub_batch(tiny_job):
     assert figures["loss_contrastive"] == pytest.approx(3.0 / math.log(2))
     assert figures["accuracy"] == 0.25
     assert figures["code_perplexity"] == 30.0
+
+
+OPTIONS = {
+    "loss.cross_sample_negatives": 3,
+    "loss.codebook_negatives": 2,
+    "model.masking.selection": "poisson",
+    "model.masking.no_overlap": True,
+    "model.quantizer.depth": 2,
+    "model.quantizer.factor": 1,
+    "model.target_glu": True,
+    "model.encoder.activation": "silu",
+}
+
+
+@pytest.mark.parametrize("concat", [1, 5])
+def test_masks_and_further_distractors_are_the_same_whoever_asks(tiny_job, concat: int):
+    job = tiny_job(OPTIONS | {"batch.concat": concat})
+    first, second, model = task_of(job), task_of(job), build_model(job)
+    forwards = [first.micro_batch(index) for index in range(6)]
+    backwards = [second.micro_batch(index) for index in reversed(range(6))]
+    for one, other in zip(forwards, reversed(backwards), strict=True):
+        assert_equal(one, other)
+        for name in ("cross_negatives", "codebook_negatives"):
+            pairs = list(zip(getattr(one, name), getattr(other, name), strict=True))
+            assert len(pairs) == concat
+            assert all(torch.equal(a, b) for a, b in pairs)
+        assert first.weight(one.index) == int(one.masks.sum())
+        frames = one.masked_frames
+        for rows, masked, cross in zip(one.sub_batch_sizes, frames, one.cross_negatives, strict=True):
+            assert cross.shape == (rows, masked, 3)
+            assert cross.max() < rows * masked  # within the sub-batch
+        assert loss_of(first, model, one) == loss_of(second, model, other)
+
+
+def test_without_further_distractors_nothing_is_drawn_for_them(tiny_job):
+    batch = task_of(tiny_job()).micro_batch(0)
+    assert batch.cross_negatives is None
+    assert batch.codebook_negatives is None

@@ -152,7 +152,11 @@ def _quantizer(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     quantizer: dict[str, Any] = {"codebooks": codebook[0], "entries": codebook[1]}
     if code_dim != final_dim:
         quantizer["dim"] = code_dim
-    return {"quantizer": quantizer, "final_dim": final_dim}
+    quantizer["depth"] = _count(shapes, "quantizer.hidden.{}.weight") + 1
+    first = shapes.get("quantizer.hidden.0.weight")
+    if first is not None and len(first) == 2 and first[1]:
+        quantizer["factor"] = first[0] // first[1]
+    return {"quantizer": quantizer, "final_dim": final_dim, "target_glu": "target_glu.weight" in shapes}
 
 
 def count_codebooks(codebook: Tensor | None, targets: Tensor | None) -> int | None:

@@ -193,7 +193,11 @@ def _cfg(model: LoadedModel) -> dict[str, Any]:
             "layerdrop": spec.encoder.layer_drop,
             "apply_mask": spec.masking.probability > 0,
             **{name: options[name] for name in ("dropout", "attention_dropout", "activation_dropout", "dropout_input")},
-            **{name: options[name] for name in options if name.startswith("mask_") or name == "feature_grad_mult"},
+            **{
+                name: options[name]
+                for name in options
+                if name.startswith(("mask_", "no_mask_")) or name == "feature_grad_mult"
+            },
         },
         "task": {**task, "_name": "audio_finetuning", "labels": "ltr"},
         "criterion": {"_name": "ctc", "zero_infinity": True},

@@ -26,7 +26,12 @@ _TOP_LEVEL = {
 }
 """Modules of the backbone that have a weight and a bias under both names."""
 
-_HEADS = {"target_proj": "project_q", "context_proj": "final_proj", "quantizer.logits_proj": "quantizer.weight_proj"}
+_HEADS = {
+    "target_proj": "project_q",
+    "target_glu": "target_glu.0",
+    "context_proj": "final_proj",
+    "quantizer.logits_proj": "quantizer.weight_proj",
+}
 """Modules of the pre-training model outside the backbone."""
 
 _SINGLE = {
@@ -50,6 +55,10 @@ _LAYER = {
     "ffn_norm": "final_layer_norm",
 }
 """Modules of a Transformer layer, the fused projection apart."""
+
+_OUR_CODE_LAYER = re.compile(r"quantizer\.hidden\.(\d+)")
+_THEIR_CODE_LAYER = re.compile(r"quantizer\.weight_proj\.(\d+)(\.0)?")
+"""Modules of a quantizer of more than one layer: all but the last have a sequence around them."""
 
 _OUR_BLOCK = re.compile(r"feature_encoder\.blocks\.(\d+)\.(conv|norm)\.(weight|bias)")
 _THEIR_BLOCK = re.compile(
@@ -110,8 +119,17 @@ def to_fairseq(state: Mapping[str, Tensor], *, masked_extractor: bool = False) -
             result[prefix + theirs] = tensor
         else:
             module, _, leaf = name.rpartition(".")
-            result[f"{_HEADS.get(module, module)}.{leaf}" if module else name] = tensor
+            result[f"{_to_their_head(module, state)}.{leaf}" if module else name] = tensor
     return projections.split(result)
+
+
+def _to_their_head(module: str, state: Mapping[str, Tensor]) -> str:
+    if match := _OUR_CODE_LAYER.fullmatch(module):
+        return f"quantizer.weight_proj.{match[1]}.0"
+    depth = sum(_OUR_CODE_LAYER.fullmatch(name.removesuffix(".weight")) is not None for name in state)
+    if module == "quantizer.logits_proj" and depth:
+        return f"quantizer.weight_proj.{depth}"
+    return _HEADS.get(module, module)
 
 
 def _to_our_name(name: str, hourglass: bool) -> str:
@@ -122,6 +140,8 @@ def _to_our_name(name: str, hourglass: bool) -> str:
     heads = {theirs: ours for ours, theirs in _HEADS.items()}
     if module in heads:
         return f"{heads[module]}.{leaf}"
+    if match := _THEIR_CODE_LAYER.fullmatch(module):
+        return f"quantizer.hidden.{match[1]}.{leaf}" if match[2] else f"quantizer.logits_proj.{leaf}"
     ours = _to_our_backbone_name(bare, hourglass)
     return name if ours is None else f"backbone.{ours}"
 

@@ -27,10 +27,21 @@ _SIMPLE = {
     "encoder_layerdrop": "encoder.layer_drop",
     "latent_groups": "quantizer.codebooks",
     "latent_vars": "quantizer.entries",
+    "quantizer_depth": "quantizer.depth",
+    "quantizer_factor": "quantizer.factor",
     "mask_prob": "masking.probability",
     "mask_length": "masking.length_frames",
     "mask_channel_prob": "masking.channel_probability",
     "mask_channel_length": "masking.channel_length",
+    "mask_selection": "masking.selection",
+    "mask_other": "masking.other",
+    "no_mask_overlap": "masking.no_overlap",
+    "mask_min_space": "masking.min_space",
+    "mask_channel_selection": "masking.channel_selection",
+    "mask_channel_other": "masking.channel_other",
+    "no_mask_channel_overlap": "masking.channel_no_overlap",
+    "mask_channel_min_space": "masking.channel_min_space",
+    "target_glu": "target_glu",
     "final_dim": "final_dim",
     "dropout_input": "dropout_input",
     "dropout_features": "dropout_features",
@@ -38,19 +49,17 @@ _SIMPLE = {
 }
 """Options that say the same as one field of the spec."""
 
-_FLOATS = ("dropout", "mask_prob", "mask_channel_prob", "layerdrop", "grad_mult")
+_FLOATS = ("dropout", "mask_prob", "mask_channel_prob", "layerdrop", "grad_mult", "mask_other", "mask_channel_other")
+_ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "swish": "silu", "tanh": "tanh"}
+"""fairseq's names to ours."""
 _MODES = {"default": "group_norm", "layer_norm": "layer_norm"}
 _ONLY = {
-    "activation_fn": ("gelu",),
     "layer_type": ("transformer",),
     "pos_conv_depth": (1,),
     "conv_abs_pos": (False,),
     "quantize_input": (False,),
     "quantize_targets": (True,),
-    "target_glu": (False,),
     "same_quantizer": (False,),
-    "quantizer_depth": (1,),
-    "codebook_negatives": (0,),
     "sample_rate": (16_000,),
     "adp_num": (-1, 0),
     "spectrogram_feature_num": (0,),
@@ -67,6 +76,14 @@ _FINE_TUNED = (
     "mask_length",
     "mask_channel_prob",
     "mask_channel_length",
+    "mask_selection",
+    "mask_other",
+    "no_mask_overlap",
+    "mask_min_space",
+    "mask_channel_selection",
+    "mask_channel_other",
+    "no_mask_channel_overlap",
+    "mask_channel_min_space",
     "feature_grad_mult",
     "normalize",
 )
@@ -159,6 +176,8 @@ def hints_from(options: FairseqOptions) -> Hints:
             spec["final_dim"] = said["encoder_embed_dim"]
         if said.get("latent_dim"):
             _put(spec, "quantizer.dim", said["latent_dim"])
+        if "activation_fn" in said:
+            _put(spec, "encoder.activation", _activation(str(said["activation_fn"])))
         if "extractor_mode" in said:
             _put(spec, "feature_encoder.norm", _MODES[said["extractor_mode"]])
         strides = _read_convolutions(spec, said)
@@ -167,6 +186,12 @@ def hints_from(options: FairseqOptions) -> Hints:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{options.source}: options that cannot be read: {error}") from None
     return Hints(spec, strides, options.source)
+
+
+def _activation(theirs: str) -> str:
+    if theirs not in _ACTIVATIONS:
+        raise ValueError(f"activation_fn: {theirs}; {', '.join(_ACTIVATIONS)} can be imported")
+    return _ACTIVATIONS[theirs]
 
 
 def _read_convolutions(spec: dict[str, Any], said: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -203,6 +228,9 @@ def loss_from(options: FairseqOptions) -> ContrastiveLossSpec | None:
     said: dict[str, Any] = {}
     if "num_negatives" in options.model:
         said["negatives"] = options.model["num_negatives"]
+    for name in ("cross_sample_negatives", "codebook_negatives"):
+        if name in options.model:
+            said[name] = options.model[name]
     if "logit_temp" in options.model:
         said["logit_temperature"] = float(options.model["logit_temp"])
     weights = options.model.get("loss_weights")
@@ -226,7 +254,7 @@ def options_of(spec: ModelSpec, loss: ContrastiveLossSpec | None) -> dict[str, A
         "latent_dim": quantizer.dim or 0,
         "latent_temp": repr((quantizer.temperature_start, quantizer.temperature_stop, quantizer.temperature_decay)),
         "quantize_targets": True,
-        "activation_fn": "gelu",
+        "activation_fn": next(name for name, ours in _ACTIVATIONS.items() if ours == encoder.activation),
         "sample_rate": spec.sample_rate,
     }
     if encoder.hourglass is not None:
@@ -236,6 +264,8 @@ def options_of(spec: ModelSpec, loss: ContrastiveLossSpec | None) -> dict[str, A
     loss = loss or ContrastiveLossSpec()
     options |= {
         "num_negatives": loss.negatives,
+        "cross_sample_negatives": loss.cross_sample_negatives,
+        "codebook_negatives": loss.codebook_negatives,
         "logit_temp": loss.logit_temperature,
         "loss_weights": [loss.diversity_weight, loss.features_penalty_weight],
     }

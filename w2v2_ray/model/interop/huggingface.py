@@ -19,6 +19,7 @@ from w2v2_ray.model.interop.huggingface_config import (
     hints_from_config,
     loss_from_config,
     preprocessor_of,
+    refuse_what_it_lacks,
     tokenizer_of,
 )
 from w2v2_ray.model.interop.huggingface_tokens import SPECIAL_TOKENS, TOKENIZER, VOCABULARY, read_tokens
@@ -154,10 +155,7 @@ def export_huggingface(model: LoadedModel, folder: Path) -> tuple[Path, ...]:
         CheckpointError: When transformers has no such network.
         StorageError: When the folder cannot be written.
     """
-    if model.spec.encoder.hourglass is not None:
-        raise CheckpointError(
-            f"{model.source}: transformers has no Hourglass; export to nvidia, onnx or torch-export, which have"
-        )
+    refuse_what_it_lacks(model)
     files: dict[str, Any] = {CONFIG: config_of(model), PREPROCESSOR: preprocessor_of(model)}
     if model.vocabulary is not None:
         symbols = vocabulary.to_huggingface(model.vocabulary)

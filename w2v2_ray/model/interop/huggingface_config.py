@@ -58,6 +58,7 @@ _DEFAULTS: dict[str, Any] = {
     "mask_feature_length": 10,
     "feat_proj_dropout": 0.0,
     "feat_quantizer_dropout": 0.0,
+    "hidden_act": "gelu",
     "feat_extract_norm": "group",
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
     "pad_token_id": 0,
@@ -69,13 +70,16 @@ _NORMALIZE_EPS = 1e-7
 """Of `Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`; fairseq's layer_norm has 1e-5."""
 
 _ONLY: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("gelu",),
     "feat_extract_activation": ("gelu",),
     "layer_norm_eps": (1e-5,),
     "add_adapter": (False,),
     "adapter_attn_dim": (None,),
     "position_embeddings_type": (None,),
 }
+
+
+_ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu", "tanh": "tanh"}
+"""Names of transformers to ours."""
 
 
 def hints_from_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any], source: str) -> Hints:
@@ -95,6 +99,10 @@ def hints_from_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any]
         if key in config and config[key] not in admitted:
             raise CheckpointError(f"{source}: its {key} is {config[key]!r}; this network has {admitted[0]!r}")
     said = {**_DEFAULTS, **config}
+    if said["hidden_act"] not in _ACTIVATIONS:
+        raise CheckpointError(
+            f"{source}: its hidden_act is {said['hidden_act']!r}; {', '.join(_ACTIVATIONS)} can be imported"
+        )
     spec: dict[str, Any] = {"feature_encoder": {}, "encoder": {}, "masking": {}, "quantizer": {}}
     for key, path in _SIMPLE.items():
         parent, _, name = path.rpartition(".")
@@ -103,7 +111,7 @@ def hints_from_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any]
     if not said.get("apply_spec_augment", True):
         spec["masking"] |= {"probability": 0.0, "channel_probability": 0.0}
     spec["feature_encoder"]["norm"] = f"{said['feat_extract_norm']}_norm"
-    spec["encoder"]["hourglass"] = None
+    spec["encoder"] |= {"hourglass": None, "activation": _ACTIVATIONS[said["hidden_act"]]}
     spec["normalize_waveform"] = bool(preprocessor.get("do_normalize", True))
     if spec["normalize_waveform"]:
         spec["normalize_eps"] = float(preprocessor.get("normalize_eps", _NORMALIZE_EPS))
@@ -132,6 +140,39 @@ def final_dropout_of(config: Mapping[str, Any]) -> float:
     return float(config.get("final_dropout", _DEFAULTS["final_dropout"]))
 
 
+def refuse_what_it_lacks(model: LoadedModel) -> None:
+    """Refuse a network, or the objective of a pre-training model, that `config.json` has no words for.
+
+    How a recogniser's spans of masked frames are drawn is left out, as are its other settings of training.
+
+    Raises:
+        CheckpointError: Naming what it is.
+    """
+    spec, loss = model.spec, model.loss or ContrastiveLossSpec()
+    if spec.encoder.hourglass is not None:
+        raise CheckpointError(
+            f"{model.source}: transformers has no Hourglass; export to nvidia, onnx or torch-export, which have"
+        )
+    if model.kind != "pretrain":
+        return
+    lacking = [
+        name
+        for name, there in (
+            ("quantizer.depth", spec.quantizer.depth > 1),
+            ("target_glu", spec.target_glu),
+            ("loss.cross_sample_negatives", loss.cross_sample_negatives > 0),
+            ("loss.codebook_negatives", loss.codebook_negatives > 0),
+            *((f"masking.{name}", name not in spec.masking.unsaid()) for name in spec.masking.added_later),
+        )
+        if there
+    ]
+    if lacking:
+        raise CheckpointError(
+            f"{model.source}: transformers has nothing like its {', '.join(lacking)}; export to fairseq or nvidia, "
+            "which have"
+        )
+
+
 def config_of(model: LoadedModel) -> dict[str, Any]:
     """Write a spec as `config.json`."""
     spec = model.spec
@@ -158,7 +199,7 @@ def config_of(model: LoadedModel) -> dict[str, Any]:
         "feat_extract_activation": "gelu",
         "feat_extract_norm": spec.feature_encoder.norm.removesuffix("_norm"),
         "final_dropout": model.final_dropout,
-        "hidden_act": "gelu",
+        "hidden_act": spec.encoder.activation,
         "initializer_range": 0.02,
         "layer_norm_eps": 1e-5,
         "mask_time_min_masks": 2,

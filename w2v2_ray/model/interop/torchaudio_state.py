@@ -115,6 +115,11 @@ def wav2vec2_model_arguments(model: LoadedModel) -> dict[str, Any]:
         raise CheckpointError(
             f"{model.source}: torchaudio has no Hourglass; export to nvidia, onnx or torch-export, which have"
         )
+    if model.spec.encoder.activation != "gelu":
+        raise CheckpointError(
+            f"{model.source}: torchaudio has GELU alone, its encoder.activation is {model.spec.encoder.activation}; "
+            "export to fairseq, huggingface or nvidia, which have it"
+        )
     document = model.spec.model_dump(mode="json")
     arguments: dict[str, Any] = {}
     for argument, path in _ARGUMENTS.items():

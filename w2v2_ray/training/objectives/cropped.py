@@ -9,8 +9,9 @@ import numpy as np
 
 from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
-from w2v2_ray.model.masking import BoolArray, span_mask
+from w2v2_ray.model.masking import BoolArray
 from w2v2_ray.spec.job import MaskedJob
+from w2v2_ray.training.objectives.drawing import draw_time_mask
 
 _DRAWN_SUB_BATCHES = 128
 """Sub-batches, evenly spread over the lengths, for which masks are drawn to estimate masked frames."""
@@ -46,10 +47,7 @@ def mask_drawer(job: MaskedJob, plan: BatchPlan, streams: RandomStreams) -> Call
         micro_batch = plan.micro_batch(index)
         frames = encoder.num_frames(micro_batch.crop_samples)
         rng = streams.generator(Purpose.MASK, index)
-        return tuple(
-            span_mask(rng, size, frames, masking.probability, masking.length_frames)
-            for size in micro_batch.sub_batch_sizes
-        )
+        return tuple(draw_time_mask(rng, masking, size, frames) for size in micro_batch.sub_batch_sizes)
 
     return lru_cache(maxsize=4 * job.batch.micro_batches_per_update + 8)(masks)
 
@@ -77,7 +75,7 @@ def frames_per_sub_batch(job: MaskedJob, counts: np.ndarray, crops: np.ndarray) 
     masked = seen = 0
     for pick in np.repeat(picks, draws):
         rows, columns = int(counts[pick]), int(frames[pick])
-        masked += int(span_mask(rng, rows, columns, masking.probability, masking.length_frames).sum())
+        masked += int(draw_time_mask(rng, masking, rows, columns).sum())
         seen += rows * columns
     mean_frames = float((counts * frames).mean())
     return mean_frames, mean_frames * masked / seen

@@ -197,7 +197,7 @@ def test_a_bare_state_dict_imports_with_what_had_to_be_assumed(tmp_path: Path) -
     ("options", "message"),
     [
         ({"arch": "hubert"}, "its architecture is hubert"),
-        ({"activation_fn": "relu"}, "activation_fn: 'relu', which is another network"),
+        ({"activation_fn": "gelu_accurate"}, "activation_fn: gelu_accurate; gelu, relu, swish, tanh can be imported"),
         ({"layer_type": "conformer"}, "layer_type: 'conformer'"),
         ({"sample_rate": 8000}, "sample_rate: 8000"),
         ({"encoder_layers": 24}, "contradict each other: encoder.layers 24 said, 4 found"),

@@ -84,7 +84,7 @@ def test_forms_in_the_wild_import_to_the_same(change: Callable[[Path], None], tm
     [
         ({"model_type": "hubert"}, "its model_type is 'hubert'"),
         ({"architectures": ["Wav2Vec2ForSequenceClassification"]}, "Wav2Vec2ForSequenceClassification; "),
-        ({"hidden_act": "relu"}, "its hidden_act is 'relu'"),
+        ({"hidden_act": "gelu_new"}, "its hidden_act is 'gelu_new'"),
         ({"add_adapter": True}, "its add_adapter is True"),
         ({"num_hidden_layers": 12}, "contradict each other: encoder.layers 12 said, 4 found"),
         ({"num_attention_heads": 7}, "heads: 7 does not divide dim: 24"),

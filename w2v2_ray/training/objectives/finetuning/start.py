@@ -154,11 +154,11 @@ def _refuse_unspellable(job: FinetuneJob, vocabulary: tuple[str, ...]) -> None:
 def _request(job: FinetuneJob) -> dict[str, Any]:
     """What a job asks to begin from."""
     wanted = {"pretrained", "model", "vocabulary", "text", "masking", "regularisation", "seed"}
-    request: dict[str, Any] = job.model_dump(mode="json", include=wanted)
-    model = request.get("model")
-    # Runs begun before there were these fields have none.
-    if isinstance(model, dict) and model.get("normalize_eps") == ModelSpec.model_fields["normalize_eps"].default:
-        del model["normalize_eps"]
+    # Runs begun before there were some of these fields have none.
+    unsaid = job.unsaid()
+    request: dict[str, Any] = job.model_dump(
+        mode="json", include=wanted, exclude={name: unsaid[name] for name in wanted & unsaid.keys()}
+    )
     if not job.regularisation.consistency:
         del request["regularisation"]["consistency"]
     if job.text.units == "letters":

@@ -22,16 +22,20 @@ from w2v2_ray.data.loader import PaddedLoader, PaddedMicroBatch, padded_rows
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.data.text import Tokenizer
 from w2v2_ray.model.ctc import CtcOutput, collapse, consistency_loss, ctc_loss
-from w2v2_ray.model.masking import channel_mask, span_mask
 from w2v2_ray.model.waveforms import INT16_SCALE, normalise_valid
 from w2v2_ray.spec.augmentation import AugmentationSpec
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import ModelSpec
-from w2v2_ray.training.objectives.drawing import filled, layer_keep, pinned, used_utterances
+from w2v2_ray.training.objectives.drawing import (
+    draw_channel_mask,
+    draw_time_mask,
+    filled,
+    layer_keep,
+    pinned,
+    used_utterances,
+)
 from w2v2_ray.training.objectives.finetuning.selection import Selection
 from w2v2_ray.training.objectives.task import Stateless
-
-_MIN_SPANS = 2  # reference: compute_mask_indices(min_masks=2) for time, 0 for channels
 
 SUMS: tuple[str, ...] = (
     "loss_sum",
@@ -251,15 +255,7 @@ class FinetuneTask(Stateless):
         frames = [encoder.num_frames(int(length)) for length in lengths]
         ends = np.cumsum(sizes)
         masks = [
-            span_mask(
-                rng,
-                size,
-                max(frames),
-                masking.probability,
-                masking.length_frames,
-                _MIN_SPANS,
-                lengths=frames[end - size : end],
-            )
+            draw_time_mask(rng, masking, size, max(frames), frames[end - size : end])
             for rng in self._view_generators(Purpose.MASK, index)
             for size, end in zip(sizes, ends, strict=True)
         ]
@@ -271,7 +267,7 @@ class FinetuneTask(Stateless):
             return None
         dim = self._model.encoder.dim
         masks = [
-            channel_mask(rng, size, dim, masking.channel_probability, masking.channel_length)
+            draw_channel_mask(rng, masking, size, dim)
             for rng in self._view_generators(Purpose.CHANNEL_MASK, index)
             for size in sizes
         ]

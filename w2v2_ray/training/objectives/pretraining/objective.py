@@ -78,7 +78,7 @@ class PretrainObjective(MaskedObjective[PretrainJob]):
     def watched(self, job: PretrainJob) -> Watched:
         """The codebooks, and the loss by chance."""
         quantizer = job.model.quantizer
-        return Watched(quantizer.codebooks, quantizer.entries, job.loss.negatives)
+        return Watched(quantizer.codebooks, quantizer.entries, job.loss.total_negatives)
 
 
 def _initial(job: PretrainJob, run: RunFolder) -> nn.Module:

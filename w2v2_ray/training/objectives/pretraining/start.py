@@ -100,4 +100,6 @@ def _places(encoder: EncoderSpec) -> list[tuple[str | None, int]]:
 
 def _request(job: PretrainJob) -> dict[str, Any]:
     """What a job asks to begin from."""
-    return job.model_dump(mode="json", include={"pretrained", "model", "seed"})
+    # Runs begun before there were some of the model's options do not name them.
+    model = job.model.model_dump(mode="json", exclude=job.model.unsaid())
+    return {**job.model_dump(mode="json", include={"pretrained", "model", "seed"}), "model": model}

@@ -7,7 +7,7 @@ which worker runs it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.dataset import Utterances
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.model.factory import build_pretrain_model
-from w2v2_ray.model.masking import sample_negatives
+from w2v2_ray.model.masking import BoolArray, IntArray, sample_codes, sample_cross_negatives, sample_negatives
 from w2v2_ray.model.pretraining import PretrainOutput
 from w2v2_ray.spec.job import PretrainJob
 from w2v2_ray.training.objectives.cropped_task import CroppedTask, MaskedMicroBatch
@@ -46,9 +46,13 @@ class PretrainMicroBatch(MaskedMicroBatch):
 
     Attributes:
         negatives: Per sub-batch, places among the utterance's masked frames. Shapes: [b, M, N].
+        cross_negatives: Per sub-batch, places among all its masked frames; None: there are none. Shapes: [b, M, N'].
+        codebook_negatives: Per sub-batch, entries of the codebooks; None: there are none. Shapes: [b, M, K, G].
     """
 
     negatives: tuple[Tensor, ...]
+    cross_negatives: tuple[Tensor, ...] | None = None
+    codebook_negatives: tuple[Tensor, ...] | None = None
 
 
 class PretrainTask(CroppedTask):
@@ -70,7 +74,10 @@ class PretrainTask(CroppedTask):
         negatives = [sample_negatives(rng, len(mask), int(mask[0].sum()), wanted) for mask in masks]
         masked = self._masked(index, cropped, masks)
         return PretrainMicroBatch(
-            **vars(masked), negatives=tuple(self._host(torch.from_numpy(part)) for part in negatives)
+            **vars(masked),
+            negatives=self._on_host(negatives),
+            cross_negatives=self._cross_negatives(index, masks),
+            codebook_negatives=self._codebook_negatives(index, masks),
         )
 
     def forward(self, module: nn.Module, batch: PretrainMicroBatch, update: int) -> tuple[Tensor, Tensor]:
@@ -90,6 +97,8 @@ class PretrainTask(CroppedTask):
             batch.sub_batch_sizes,
             self._to_device(batch.masks),
             [self._to_device(part) for part in batch.negatives],
+            cross_negatives=self._all_to_device(batch.cross_negatives),
+            codebook_negatives=self._all_to_device(batch.codebook_negatives),
             gumbel_temperature=gumbel_temperature(self._job.model.quantizer, update),
             layer_keep=batch.layer_keep if module.training else None,
         )
@@ -111,6 +120,31 @@ class PretrainTask(CroppedTask):
             "prob_perplexity": totals["prob_perplexity"] / totals["sub_batches"],
             "code_perplexity": totals["code_perplexity"] / totals["sub_batches"],
         }
+
+    def _cross_negatives(self, index: int, masks: Sequence[BoolArray]) -> tuple[Tensor, ...] | None:
+        wanted = self._job.loss.cross_sample_negatives
+        if not wanted:
+            return None
+        rng = self._streams.generator(Purpose.CROSS_NEGATIVES, index)
+        return self._on_host([sample_cross_negatives(rng, len(mask), int(mask[0].sum()), wanted) for mask in masks])
+
+    def _codebook_negatives(self, index: int, masks: Sequence[BoolArray]) -> tuple[Tensor, ...] | None:
+        wanted, quantizer = self._job.loss.codebook_negatives, self._job.model.quantizer
+        if not wanted:
+            return None
+        rng = self._streams.generator(Purpose.CODEBOOK_NEGATIVES, index)
+        return self._on_host(
+            [
+                sample_codes(rng, len(mask), int(mask[0].sum()), wanted, quantizer.codebooks, quantizer.entries)
+                for mask in masks
+            ]
+        )
+
+    def _on_host(self, arrays: Sequence[IntArray]) -> tuple[Tensor, ...]:
+        return tuple(self._host(torch.from_numpy(array)) for array in arrays)
+
+    def _all_to_device(self, tensors: Sequence[Tensor] | None) -> list[Tensor] | None:
+        return None if tensors is None else [self._to_device(tensor) for tensor in tensors]
 
     def _counts(self, output: PretrainOutput, batch: PretrainMicroBatch) -> Tensor:
         sub_batches = len(batch.sub_batch_sizes)
