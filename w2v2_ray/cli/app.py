@@ -21,6 +21,7 @@ from w2v2_ray.cli import (
     import_command,
     inspect,
     jobs,
+    layout,
     lm,
     plan,
     prepare,
@@ -85,6 +86,7 @@ def _root(
 
 
 app.command("prepare")(prepare.prepare)
+app.command("layout")(layout.layout)
 app.command("inspect")(inspect.inspect_command)
 app.command("unpack")(unpack.unpack)
 app.command("synth")(synth.synth)
