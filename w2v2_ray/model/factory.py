@@ -48,6 +48,7 @@ def build_encoder(
             shorten_factor=hourglass.shorten_factor,
             dim=spec.dim,
             resample=hourglass.resample,
+            initial_gain=hourglass.initial_gain,
         )
     pos_conv = PositionalConv(spec.dim, spec.position_kernel, spec.position_groups)
     return TransformerEncoder(pos_conv, layers, dim=spec.dim, dropout=spec.dropout)

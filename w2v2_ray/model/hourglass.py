@@ -8,6 +8,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from w2v2_ray.model.layer import TransformerLayer
 from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.stack import LayerDropMode, LayerStack, check_layer_keep
 
@@ -89,6 +90,9 @@ class HourglassStack(nn.Module):
         shorten_factor: k, 2 or more.
         dim: D.
         resample: "naive" (average pooling and repetition) or "linear".
+        initial_gain: Weight of the last middle layer's norm before training. Below 1 the middle grows in from a
+            whisper; as loud as the residual around it from the start, it is noise, which training at high rates
+            silences for good: the layer's output becomes constant, and no gradient passes a norm of a constant.
 
     Raises:
         ValueError: For a factor below 2, an unknown resample, or pre-norm layers, whose unnormalised residual
@@ -104,6 +108,7 @@ class HourglassStack(nn.Module):
         shorten_factor: int,
         dim: int,
         resample: Resample = "naive",
+        initial_gain: float = 1.0,
     ) -> None:
         super().__init__()
         if shorten_factor < 2:
@@ -123,6 +128,9 @@ class HourglassStack(nn.Module):
             self.upsample = LinearUpsample(dim, shorten_factor)
         else:
             raise ValueError(f"resample: {resample!r}; use 'naive' or 'linear'")
+        last = middle.layers[-1]
+        assert isinstance(last, TransformerLayer)
+        nn.init.constant_(last.ffn_norm.weight, initial_gain)
 
     @property
     def num_layers(self) -> int:

@@ -74,6 +74,8 @@ class FeatureEncoderSpec(Spec):
 class HourglassSpec(Spec):
     """The Hourglass Transformer: middle layers run on a shortened sequence (Nawrot et al. 2021, section 2)."""
 
+    added_later: ClassVar[tuple[str, ...]] = ("initial_gain",)
+
     pre_layers: PositiveInt = 2
     """Layers before shortening, at full length."""
     middle_layers: PositiveInt = 8
@@ -84,6 +86,10 @@ class HourglassSpec(Spec):
     """How many frames become one (k in the paper)."""
     resample: Literal["naive", "linear"] = "naive"
     """`naive`: average pooling and repetition; `linear`: learned projections (reference: `hourglass_resample`)."""
+    initial_gain: Float = Field(default=1.0, gt=0.0, le=1.0)
+    """How loud the middle is at first beside the residual around it: the weight of its last norm before training. At 1,
+    as in the reference, small networks at high rates learn to shut the middle off (after LayerScale, Touvron et al.
+    2021, section 2)."""
 
     @field_validator("shorten_factor")
     @classmethod

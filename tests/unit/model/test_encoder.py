@@ -73,6 +73,20 @@ def test_the_hourglass_is_the_residual_of_what_its_parts_compute(small_spec: Spe
     torch.testing.assert_close(stack(x), stack.post(up + r))
 
 
+def test_the_middle_is_as_loud_at_first_as_it_is_asked_to_be(small_spec: SpecBuilder) -> None:
+    models = []
+    for gain in (1.0, 0.1):
+        torch.manual_seed(0)
+        models.append(build_encoder(small_spec(hourglass=HOURGLASS | {"initial_gain": gain}).encoder))
+    loud, quiet = (encoder.stack for encoder in models)
+    assert isinstance(loud, HourglassStack)
+    assert isinstance(quiet, HourglassStack)
+    x = torch.randn(2, 9, 24)
+    torch.testing.assert_close(quiet.middle(x), 0.1 * loud.middle(x))
+    different = [n for (n, a), b in zip(loud.named_parameters(), quiet.parameters(), strict=True) if not a.equal(b)]
+    assert different == [f"middle.layers.{HOURGLASS['middle_layers'] - 1}.ffn_norm.weight"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -43,6 +43,7 @@ def test_options_of_the_model_that_came_later_leave_the_identity_of_earlier_runs
     plain = job({"train": "a"})
     model, loss = (json.loads(plain.identity()[part]) for part in ("model", "loss"))
     assert not {"activation"} & set(model["encoder"])
+    assert not {"initial_gain"} & set(model["encoder"]["hourglass"])
     assert not {"depth", "factor"} & set(model["quantizer"])
     assert set(model["masking"]) == {"probability", "length_frames", "channel_probability", "channel_length"}
     assert not {"target_glu", "normalize_eps"} & set(model)
