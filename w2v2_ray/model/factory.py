@@ -16,9 +16,13 @@ from w2v2_ray.spec.model import ContrastiveLossSpec, EncoderSpec, ModelSpec
 
 
 def build_encoder(
-    spec: EncoderSpec, *, layer_drop_mode: LayerDropMode = "skip", activation_checkpointing: bool = False
+    spec: EncoderSpec,
+    *,
+    layer_drop_mode: LayerDropMode = "skip",
+    activation_checkpointing: bool = False,
+    like_reference: bool = False,
 ) -> TransformerEncoder:
-    """Build the Transformer encoder, with or without the Hourglass."""
+    """Build the Transformer encoder, with or without the Hourglass; see `build_ctc_model`."""
 
     def stack(num_layers: int) -> LayerStack:
         layers = [
@@ -49,23 +53,32 @@ def build_encoder(
             dim=spec.dim,
             resample=hourglass.resample,
             initial_gain=hourglass.initial_gain,
+            padding_counts=like_reference,
         )
     pos_conv = PositionalConv(spec.dim, spec.position_kernel, spec.position_groups)
     return TransformerEncoder(pos_conv, layers, dim=spec.dim, dropout=spec.dropout)
 
 
 def build_backbone(
-    spec: ModelSpec, *, layer_drop_mode: LayerDropMode = "skip", activation_checkpointing: bool = False
+    spec: ModelSpec,
+    *,
+    layer_drop_mode: LayerDropMode = "skip",
+    activation_checkpointing: bool = False,
+    like_reference: bool = False,
 ) -> Wav2Vec2Backbone:
-    """Build what pre-training and fine-tuning share. Weights come from torch's global generator."""
+    """Build what pre-training and fine-tuning share; see `build_ctc_model`. Weights come from torch's generator."""
     feature_encoder = FeatureEncoder(
         spec.feature_encoder.conv_layers,
         spec.feature_encoder.norm,
         spec.feature_encoder.bias,
         spec.feature_encoder.gradient_scale,
+        padding_counts=like_reference,
     )
     encoder = build_encoder(
-        spec.encoder, layer_drop_mode=layer_drop_mode, activation_checkpointing=activation_checkpointing
+        spec.encoder,
+        layer_drop_mode=layer_drop_mode,
+        activation_checkpointing=activation_checkpointing,
+        like_reference=like_reference,
     )
     return Wav2Vec2Backbone(feature_encoder, encoder, dim=spec.encoder.dim, dropout_input=spec.dropout_input)
 
@@ -118,7 +131,23 @@ def build_ctc_model(
     *,
     layer_drop_mode: LayerDropMode = "skip",
     activation_checkpointing: bool = False,
+    like_reference: bool = False,
 ) -> Wav2Vec2CtcModel:
-    """Build the recogniser. Weights come from torch's global generator, which the caller seeds."""
-    backbone = build_backbone(spec, layer_drop_mode=layer_drop_mode, activation_checkpointing=activation_checkpointing)
+    """Build the recogniser. Weights come from torch's global generator, which the caller seeds.
+
+    Args:
+        spec: The network.
+        vocab_size: Symbols, the blank included.
+        final_dropout: Before the last layer.
+        layer_drop_mode: "skip", or "run_and_discard" for ZeRO 2 and 3.
+        activation_checkpointing: Compute activations of Transformer layers again in the backward pass.
+        like_reference: Let padding count where it does in the reference's training and its validation: in frames that
+            the Hourglass shortens, and in the statistics of the group norm.
+    """
+    backbone = build_backbone(
+        spec,
+        layer_drop_mode=layer_drop_mode,
+        activation_checkpointing=activation_checkpointing,
+        like_reference=like_reference,
+    )
     return Wav2Vec2CtcModel(backbone, vocab_size=vocab_size, final_dropout=final_dropout)

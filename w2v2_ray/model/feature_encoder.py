@@ -165,6 +165,7 @@ class FeatureEncoder(nn.Module):
         bias: Whether the convolutions have biases.
         gradient_scale: Gradients that flow into the encoder are multiplied by it (reference `feature_grad_mult`);
             0 freezes the encoder: it runs under no_grad and its parameters require no gradient.
+        padding_counts: The group norm's statistics are of padded samples too, as in the reference's training.
 
     Raises:
         ValueError: For no layers or an unknown norm.
@@ -176,6 +177,8 @@ class FeatureEncoder(nn.Module):
         norm: NormMode = "group_norm",
         bias: bool = False,
         gradient_scale: float = 1.0,
+        *,
+        padding_counts: bool = False,
     ) -> None:
         super().__init__()
         if not conv_layers:
@@ -185,6 +188,7 @@ class FeatureEncoder(nn.Module):
         self.conv_layers: tuple[ConvLayer, ...] = tuple((c, k, s) for c, k, s in conv_layers)
         self.norm = norm
         self.gradient_scale = gradient_scale
+        self._padding_counts = padding_counts
         blocks: list[ConvBlock] = []
         in_channels = 1
         for index, layer in enumerate(self.conv_layers):
@@ -218,6 +222,8 @@ class FeatureEncoder(nn.Module):
         Shape: waveform [B, S], lengths [B] -> [B, T, C].
         """
         x = waveform.to(next(self.blocks.parameters()).dtype)
+        if self._padding_counts:
+            lengths = None
         # Only the first block's norm looks across time, so only it needs to know what is padding.
         valid = num_frames_tensor(lengths, self.conv_layers[:1]) if lengths is not None else None
         with torch.no_grad() if self.gradient_scale == 0 else nullcontext():

@@ -90,6 +90,7 @@ class HourglassStack(nn.Module):
         shorten_factor: k, 2 or more.
         dim: D.
         resample: "naive" (average pooling and repetition) or "linear".
+        padding_counts: Padded frames enter the average of a shortened one, as in the reference, instead of zeros.
         initial_gain: Weight of the last middle layer's norm before training. Below 1 the middle grows in from a
             whisper; as loud as the residual around it from the start, it is noise, which training at high rates
             silences for good: the layer's output becomes constant, and no gradient passes a norm of a constant.
@@ -109,6 +110,7 @@ class HourglassStack(nn.Module):
         dim: int,
         resample: Resample = "naive",
         initial_gain: float = 1.0,
+        padding_counts: bool = False,
     ) -> None:
         super().__init__()
         if shorten_factor < 2:
@@ -119,6 +121,7 @@ class HourglassStack(nn.Module):
         self.middle = middle
         self.post = post
         self.shorten_factor = shorten_factor
+        self._padding_counts = padding_counts
         self.shorten: nn.Module
         self.upsample: nn.Module
         if resample == "naive":
@@ -192,7 +195,8 @@ class HourglassStack(nn.Module):
         B, T, D = x.shape
         missing = -T % k
         if padding_mask is not None:
-            x = x.masked_fill(padding_mask[..., None], 0.0)
+            if not self._padding_counts:
+                x = x.masked_fill(padding_mask[..., None], 0.0)
             padding_mask = F.pad(padding_mask, (0, missing), value=True).view(B, -1, k).all(2)
         if missing:
             x = F.pad(x, (0, 0, 0, missing))

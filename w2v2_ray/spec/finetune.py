@@ -111,6 +111,11 @@ class FinetuneJob(TrainJob):
     """When to stop before the last update; null never does."""
 
     @property
+    def longest_samples(self) -> int:
+        """Audio above it is left out; the reference leaves out what fits no sub-batch."""
+        return self.batch.max_tokens if self.like_reference else self.batch.max_samples
+
+    @property
     def head_dropout(self) -> float:
         """Before the linear layer to the vocabulary."""
         return self.regularisation.final_dropout

@@ -94,6 +94,8 @@ class TrainJob(Job):
     """Metrics and traces."""
     watchdog: WatchdogSpec = WatchdogSpec()
     """What is watched for and what is done about it."""
+    like_reference: bool = False
+    """Compute as the NVIDIA reference does where this project differs on purpose, for comparisons (docs/parity.md)."""
 
     def paths(self) -> dict[str, str | None]:
         """Files and folders that the job names, by field."""
@@ -151,11 +153,19 @@ class TrainJob(Job):
         several = elastic.max_workers + elastic.spares > 1
         return several and self.engine.zero_stage < 2 and not self.worker.gpu_count
 
+    @property
+    def applied_optim(self) -> OptimSpec:
+        """The optimizer as it is applied; the reference clips gradients in half precision alone."""
+        if self.like_reference and self.engine.precision == "fp32":
+            return self.optim.model_copy(update={"clip_norm": None})
+        return self.optim
+
     def identity(self) -> dict[str, str]:
         """What a run's result depends on, beside its data, by name: a checkpoint of another identity is not resumed."""
         # What came later says nothing while it is off: checkpoints of before are those of the same run.
         later = {name for name in ("curriculum_epochs", "max_utterances") if not getattr(self.batch, name)}
-        return {"batch": self.batch.model_dump_json(exclude=later), "seed": str(self.seed)}
+        own = {"batch": self.batch.model_dump_json(exclude=later), "seed": str(self.seed)}
+        return {**own, "like_reference": "true"} if self.like_reference else own
 
     def broken_rules(self) -> Iterator[Finding]:
         """Rules between the parts of any training job."""

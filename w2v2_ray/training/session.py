@@ -78,7 +78,7 @@ def start_session(
     init_process_group(device)
     objective = objective_of(job)
     training = objective.set_up(job, run, device)
-    engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
+    engine = TrainingEngine(training.model, optim=job.applied_optim, engine=job.engine, device=device)
     living = LivingCrew(job, engine, training.task, join()) if join is not None else None
     crew: Crew = living or FixedCrew(job, engine, training.task)
     validator = Validator(job, engine, training.validation, crew) if training.validation is not None else None

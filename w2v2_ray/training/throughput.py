@@ -141,7 +141,7 @@ def measure(job: TrainJob, run: RunFolder, request: Request, device: torch.devic
     if request.memory_limit_bytes is not None:
         meter.limit(request.memory_limit_bytes)
     training = _training(job, run, request, device)
-    engine = TrainingEngine(training.model, optim=job.optim, engine=job.engine, device=device)
+    engine = TrainingEngine(training.model, optim=job.applied_optim, engine=job.engine, device=device)
     try:
         return _Measurement(job, engine, training, request, meter).run()
     finally:
@@ -220,7 +220,8 @@ class _Measurement:
     def _update(self, update: int, batches: Prefetcher[MicroBatch]) -> dict[str, float]:
         weight = torch.tensor([float(self._step.weight(update))], dtype=torch.float64, device=self._engine.device)
         (normaliser,) = sum_over_workers(weight)
-        rate = learning_rate(self._job.optim, self._job.updates, update)
+        job = self._job
+        rate = learning_rate(job.optim, job.updates, update, like_reference=job.like_reference)
         result, totals = self._step.make(update, batches, normaliser=normaliser, lr=rate)
         self._loss = self._task.figures(totals)["loss"]
         skipped = result.overflow and self._job.engine.precision != "fp16"  # there it is looking for its loss scale

@@ -239,7 +239,8 @@ class Trainer:
 
     def _learning_rate(self, update: int) -> float:
         scale = self._guard.interventions.lr_scale(update)
-        return learning_rate(self._job.optim, self._job.updates, update) * scale
+        job = self._job
+        return learning_rate(job.optim, job.updates, update, like_reference=job.like_reference) * scale
 
     def _log(self, update: int, made: Made, window: _Window) -> dict[str, Any]:
         result, totals = made.result, made.totals

@@ -28,6 +28,7 @@ class Validator:
 
     def __init__(self, job: TrainJob, engine: TrainingEngine, task: Task[Any], crew: Crew) -> None:
         self._spec = job.validation
+        self._whole = job.like_reference
         self._last_update = job.updates
         self._crew = crew
         self._engine = engine
@@ -41,7 +42,9 @@ class Validator:
         """The task's figures, and the seconds it took (`validation_s`). Collective."""
         started = time.perf_counter()
         task, engine = self._task, self._engine
-        total = min(task.plan.sub_batches_per_epoch, self._spec.max_sub_batches)
+        total = task.plan.sub_batches_per_epoch
+        if not self._whole:
+            total = min(total, self._spec.max_sub_batches)
         engine.eval()
         try:
             with torch.no_grad():

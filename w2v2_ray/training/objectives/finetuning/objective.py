@@ -121,6 +121,7 @@ def _recogniser(job: FinetuneJob, run: RunFolder) -> nn.Module:
         initial.final_dropout,
         layer_drop_mode="skip" if job.engine.zero_stage < 2 else "run_and_discard",
         activation_checkpointing=job.engine.activation_checkpointing,
+        like_reference=job.like_reference,
     )
     model.load_state_dict(initial.state)
     if job.regularisation.feature_gradient_scale == 0.0:

@@ -91,7 +91,7 @@ def select_utterances(job: FinetuneJob, data: Utterances, tokenizer: Tokenizer, 
             reason = "no_transcript"
         elif not written:
             reason = "unknown_characters"
-        elif lengths[index] > job.batch.max_samples:
+        elif lengths[index] > job.longest_samples:
             reason = "too_long"
         elif frames[int(lengths[index])] < len(target) + int(np.count_nonzero(target[1:] == target[:-1])):
             reason = "too_few_frames"

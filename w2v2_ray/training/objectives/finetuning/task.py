@@ -62,7 +62,7 @@ def build_plan(
         max_utterances=job.batch.max_utterances,
         concat=1 if validation else job.batch.concat,
         min_samples=1,
-        max_samples=job.batch.max_samples,
+        max_samples=job.longest_samples,
         streams=streams,
         curriculum_epochs=0 if validation else job.batch.curriculum_epochs,
         usable=selection.usable,
@@ -174,7 +174,7 @@ class FinetuneTask(Stateless):
             time_mask=self._to_device(batch.time_mask) if training and batch.time_mask is not None else None,
             channel_mask=self._to_device(batch.channel_mask) if training and batch.channel_mask is not None else None,
             layer_keep=batch.layer_keep if training else None,
-            freeze_backbone=training and update <= self._job.freeze_updates,
+            freeze_backbone=training and self._frozen(update),
             views=self._views if training else 1,
         )
         loss, objective = self._loss(output, batch)
@@ -203,7 +203,12 @@ class FinetuneTask(Stateless):
         """Whether the backbone is frozen, in a run that freezes it."""
         if not self._job.freeze_updates:
             return {}
-        return {"backbone_frozen": float(update <= self._job.freeze_updates)}
+        return {"backbone_frozen": float(self._frozen(update))}
+
+    def _frozen(self, update: int) -> bool:
+        """The reference thaws an update sooner."""
+        job = self._job
+        return update < job.freeze_updates if job.like_reference else update <= job.freeze_updates
 
     def used(self, index: int) -> list[tuple[int, str]]:
         """(epoch, utterance id) of everything in a micro-batch."""

@@ -99,14 +99,14 @@ class PretrainTask(CroppedTask):
             [self._to_device(part) for part in batch.negatives],
             cross_negatives=self._all_to_device(batch.cross_negatives),
             codebook_negatives=self._all_to_device(batch.codebook_negatives),
-            gumbel_temperature=gumbel_temperature(self._job.model.quantizer, update),
+            gumbel_temperature=self._temperature(update),
             layer_keep=batch.layer_keep if module.training else None,
         )
         return output.loss_sum, self._counts(output, batch)
 
     def settings(self, update: int) -> dict[str, float]:
         """The Gumbel temperature."""
-        return {"gumbel_temperature": gumbel_temperature(self._job.model.quantizer, update)}
+        return {"gumbel_temperature": self._temperature(update)}
 
     def figures(self, totals: Mapping[str, float]) -> dict[str, float]:
         """Losses per masked frame, in bits; accuracy; perplexities, means over sub-batches."""
@@ -120,6 +120,9 @@ class PretrainTask(CroppedTask):
             "prob_perplexity": totals["prob_perplexity"] / totals["sub_batches"],
             "code_perplexity": totals["code_perplexity"] / totals["sub_batches"],
         }
+
+    def _temperature(self, update: int) -> float:
+        return gumbel_temperature(self._job.model.quantizer, update, like_reference=self._job.like_reference)
 
     def _cross_negatives(self, index: int, masks: Sequence[BoolArray]) -> tuple[Tensor, ...] | None:
         wanted = self._job.loss.cross_sample_negatives
@@ -172,4 +175,5 @@ def build_model(job: PretrainJob) -> nn.Module:
         job.loss,
         layer_drop_mode="skip" if job.engine.zero_stage < 2 else "run_and_discard",
         activation_checkpointing=job.engine.activation_checkpointing,
+        concat_diversity="last" if job.like_reference else "each",
     )
