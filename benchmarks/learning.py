@@ -303,7 +303,7 @@ def _continued_job(bench: Bench, corpus: str, seed: int) -> Job:
 
 def hourglass(bench: Bench) -> str:
     """No Hourglass and factors 2 to 4 at equal updates, from random weights on all of AN4's labels."""
-    factors = {key: {} if key == "none" else _factor(int(key)) for key in bench.factors}
+    factors = {key: {} if key == "none" else _factor(key) for key in bench.factors}
     rows: dict[tuple[str, int], Job] = {
         (key, seed): finetune_job(
             bench, f"hourglass_{key}_{seed}", "an4", None, seed, model=small_model(hourglass=factor or None)
@@ -320,8 +320,11 @@ def hourglass(bench: Bench) -> str:
     return "\n".join(table)
 
 
-def _factor(factor: int) -> Job:
-    return {"pre_layers": 1, "middle_layers": 4, "post_layers": 1, "shorten_factor": factor}
+def _factor(key: str) -> Job:
+    """ "2" is the factor, "2@0.1" the factor and `initial_gain`."""
+    factor, _, gain = key.partition("@")
+    layers = {"pre_layers": 1, "middle_layers": 4, "post_layers": 1, "shorten_factor": int(factor)}
+    return {**layers, "initial_gain": float(gain)} if gain else layers
 
 
 def small_model(**encoder: Any) -> Job:
@@ -362,7 +365,9 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=2, help="trainings at a time, of one thread each")
     parser.add_argument("--seeds", type=int, nargs="+", default=_SEEDS, help="of every row")
     parser.add_argument("--updates", type=int, default=_UPDATES[None], help="of fine-tuning on all labels")
-    parser.add_argument("--factors", nargs="+", choices=FACTORS, default=FACTORS, help="of the Hourglass")
+    parser.add_argument(
+        "--factors", nargs="+", default=FACTORS, help="of the Hourglass: none, 2, or 2@0.1 with that initial_gain"
+    )
     args = parser.parse_args()
     folders = args.speech.resolve(), args.out.resolve()
     bench = Bench(*folders, args.parallel, tuple(args.seeds), args.updates, tuple(args.factors))
