@@ -321,7 +321,7 @@ def hourglass(bench: Bench) -> str:
 
 
 def _factor(key: str) -> Job:
-    """ "2" is the factor, "2@0.1" the factor and `initial_gain`."""
+    """A key says the factor, `2@0.1` the `initial_gain` too."""
     factor, _, gain = key.partition("@")
     layers = {"pre_layers": 1, "middle_layers": 4, "post_layers": 1, "shorten_factor": int(factor)}
     return {**layers, "initial_gain": float(gain)} if gain else layers

@@ -1,21 +1,9 @@
-"""A training run in one process without Ray, to compare others with."""
+"""A training run in one process without Ray, to compare others with: `python benchmarks/without_ray.py JOB RUN`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-
-_PROGRAM = """
-import sys
-from w2v2_ray.run.folder import RunFolder
-from w2v2_ray.training.session import start_session
-from w2v2_ray.spec.loading import load_job
-run = RunFolder(sys.argv[2])
-run.create()
-session = start_session(load_job(sys.argv[1]).job, run)
-session.trainer.train()
-session.close()
-"""
 
 
 def command_without_ray(job_file: Path, run: Path) -> list[str]:
@@ -25,4 +13,21 @@ def command_without_ray(job_file: Path, run: Path) -> list[str]:
         job_file: The job; its storage path and name are not looked at.
         run: The run's folder, which is made.
     """
-    return [sys.executable, "-c", _PROGRAM, str(job_file), str(run)]
+    return [sys.executable, str(Path(__file__).resolve()), str(job_file), str(run)]
+
+
+def main(job_file: str, place: str) -> None:
+    """Train."""
+    from w2v2_ray.run.folder import RunFolder
+    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.training.session import start_session
+
+    run = RunFolder(Path(place))
+    run.create()
+    session = start_session(load_job(Path(job_file)).job, run)
+    session.trainer.train()
+    session.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
