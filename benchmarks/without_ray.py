@@ -19,12 +19,13 @@ def command_without_ray(job_file: Path, run: Path) -> list[str]:
 def main(job_file: str, place: str) -> None:
     """Train."""
     from w2v2_ray.run.folder import RunFolder
-    from w2v2_ray.spec.loading import load_job
+    from w2v2_ray.spec.job import TrainJob
+    from w2v2_ray.spec.loading import load_job_of
     from w2v2_ray.training.session import start_session
 
     run = RunFolder(Path(place))
     run.create()
-    session = start_session(load_job(Path(job_file)).job, run)
+    session = start_session(load_job_of(TrainJob, Path(job_file)).job, run)
     session.trainer.train()
     session.close()
 
