@@ -37,27 +37,41 @@ def contrastive_logits(
     return logits.masked_fill(identical, -torch.inf)
 
 
-def further_logits(
-    context: Tensor, targets: Tensor, code_ids: Tensor, others: Tensor, other_ids: Tensor, temperature: float
-) -> Tensor:
-    """Return similarities of each masked frame to distractors from elsewhere, as `contrastive_logits` has them.
+def pooled_logits(context: Tensor, targets: Tensor, code_ids: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Return similarities of each masked frame to others of a whole sub-batch, as `contrastive_logits` has them.
+
+    Like there they are picked from the matrix of all: picking vectors instead would add up their gradients in an order
+    that threads decide.
 
     Args:
         context: Projected context at masked frames.
-        targets: Projected distractors of each frame, or of all of them alike.
-        code_ids: Of the frames' own targets.
-        others: Which of the targets are a frame's distractors; their positions in `targets`.
-        other_ids: Codes of the targets.
+        targets: Projected quantised features at the same frames.
+        code_ids: Equal where targets are.
+        negatives: Positions among these frames.
         temperature: Cosines are divided by it.
 
-    Shape: context [n, F], targets [m, F], code_ids [n], others [n, N] with values below m, other_ids [m] -> [n, N].
+    Shape: context and targets [n, F], code_ids [n], negatives [n, N] -> [n, N].
+    """
+    one = contrastive_logits(context[None], targets[None], code_ids[None], negatives[None], temperature)
+    return one[0, :, 1:]
+
+
+def own_logits(context: Tensor, targets: Tensor, identical: Tensor, temperature: float) -> Tensor:
+    """Return similarities of each masked frame to distractors that are its alone, as `contrastive_logits` has them.
+
+    Args:
+        context: Projected context at masked frames.
+        targets: Projected distractors.
+        identical: Which of them are the frame's own target; these get -inf.
+        temperature: Cosines are divided by it.
+
+    Shape: context [n, F], targets [n, N, F], identical [n, N] -> [n, N].
     """
     with torch.autocast(context.device.type, enabled=False):
         unit_context = F.normalize(context.float(), dim=1, eps=1e-8)
-        unit_targets = F.normalize(targets.float(), dim=1, eps=1e-8)
-        picked = unit_targets[others]
-        logits = torch.einsum("nf,nkf->nk", unit_context, picked) / temperature
-    return logits.masked_fill(other_ids[others] == code_ids[:, None], -torch.inf)
+        unit_targets = F.normalize(targets.float(), dim=2, eps=1e-8)
+        logits = torch.bmm(unit_targets, unit_context[:, :, None])[:, :, 0] / temperature
+    return logits.masked_fill(identical, -torch.inf)
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:

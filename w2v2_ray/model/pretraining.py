@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2v2_ray.model.backbone import BackboneOutput, Wav2Vec2Backbone
-from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct, further_logits
+from w2v2_ray.model.contrastive import contrastive_logits, contrastive_loss, count_correct, own_logits, pooled_logits
 from w2v2_ray.model.dropout import dropout
 from w2v2_ray.model.linear import Linear
 from w2v2_ray.model.quantizer import GumbelQuantizer, QuantizerOutput
@@ -155,7 +155,7 @@ class Wav2Vec2PretrainModel(nn.Module):
         sizes = [part.shape[0] * part.shape[1] for part in negatives]
         own = (torch.split(part, sizes) for part in (context, targets, code_ids))
         more = [
-            further_logits(c, t, ids, drawn.flatten(0, 1), ids, self.logit_temperature)
+            pooled_logits(c, t, ids, drawn.flatten(0, 1), self.logit_temperature)
             for c, t, ids, drawn in zip(*own, negatives, strict=True)
         ]
         return [torch.cat([part, m.view(*part.shape[:2], -1)], dim=2) for part, m in zip(logits, more, strict=True)]
@@ -168,8 +168,9 @@ class Wav2Vec2PretrainModel(nn.Module):
         more = []
         for c, ids, drawn in zip(*(torch.split(part, sizes) for part in (context, code_ids)), negatives, strict=True):
             vectors, drawn_ids = self.quantizer.vectors_of(drawn.flatten(0, 2))
-            others = torch.arange(len(drawn_ids), device=c.device).view(len(c), -1)
-            more.append(further_logits(c, self._targets(vectors), ids, others, drawn_ids, self.logit_temperature))
+            targets = self._targets(vectors).view(len(c), drawn.shape[2], -1)
+            identical = drawn_ids.view(len(c), -1) == ids[:, None]
+            more.append(own_logits(c, targets, identical, self.logit_temperature))
         return [torch.cat([part, m.view(*part.shape[:2], -1)], dim=2) for part, m in zip(logits, more, strict=True)]
 
     def _logits(

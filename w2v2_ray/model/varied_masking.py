@@ -29,9 +29,10 @@ def draw_spans(
     """Draw masked spans for one sub-batch, as many masked frames in every row.
 
     Spans of one length that may overlap are `span_mask`'s, draw for draw. Otherwise the number of spans is the same,
-    and their lengths come from a distribution. Source: fairseq `compute_mask_indices`, of which there are two points
-    less: a row never ends up with fewer masked frames than `min_spans` (further single frames make up for it, since
-    the contrastive task needs two), and with `min_space: 0` spans may touch both ends of a gap that just holds them.
+    and their lengths come from a distribution. Source: fairseq `compute_mask_indices`, with two
+    differences: a row never ends up with fewer masked frames than `min_spans` (further single frames make up for it,
+    since the contrastive task needs two), and with `min_space: 0` a gap that just holds a span is passed over, where
+    fairseq fails.
 
     Args:
         rng: Where random numbers come from.
@@ -99,12 +100,14 @@ def _place_apart(rng: np.random.Generator, row: BoolArray, size: int, spans: Int
     """The longest first, each in a gap chosen by its length, which it divides in two."""
     gaps = [(0, size)]
     shortest = int(spans.min(initial=size))
+    # A gap before a span ends on that span's first frame where there is no space to keep, and this one is not free.
+    room_beside = max(min_space, 1)
     for length in sorted((int(span) for span in spans), reverse=True):
-        room = np.asarray([end - begin if end - begin >= length + min_space else 0 for begin, end in gaps])
+        room = np.asarray([end - begin if end - begin >= length + room_beside else 0 for begin, end in gaps])
         if not room.sum():
             break
         begin, end = gaps.pop(int(rng.choice(len(gaps), p=room / room.sum())))
-        start = int(rng.integers(begin, max(end - length, begin + 1)))
+        start = int(rng.integers(begin, end - length))
         row[start : start + length] = True
         if start - begin - min_space >= shortest:
             gaps.append((begin, start - min_space + 1))

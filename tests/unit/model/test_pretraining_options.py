@@ -10,6 +10,7 @@ import pytest
 import torch
 from model_helpers import MicroBatch
 
+from w2v2_ray.model.contrastive import own_logits, pooled_logits
 from w2v2_ray.model.factory import build_pretrain_model
 from w2v2_ray.model.layer import TransformerLayer
 from w2v2_ray.model.masking import sample_codes, sample_cross_negatives
@@ -113,6 +114,32 @@ def test_gradients_reach_what_the_options_add(small_spec: SpecBuilder, micro_bat
     assert model.target_glu is not None
     for module in (model.target_glu, *model.quantizer.hidden):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def test_gradients_are_the_same_each_time_on_two_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    context, targets = torch.randn(2, 800, 32, generator=generator)
+    cross = torch.from_numpy(sample_cross_negatives(np.random.default_rng(0), 2, 400, 100)).flatten(0, 1)
+    codes = torch.from_numpy(sample_codes(np.random.default_rng(0), 2, 400, 50, 2, 8)).flatten(0, 2)
+    quantizer, ids = GumbelQuantizer(6, 2, 8, 32), torch.arange(800)
+    threads = torch.get_num_threads()
+
+    def gradients() -> list[torch.Tensor]:
+        leaf = targets.clone().requires_grad_()
+        pooled = pooled_logits(context, leaf, ids, cross, 0.1)
+        vectors, code_ids = quantizer.vectors_of(codes)
+        identical = code_ids.view(800, 50) == ids[:, None]
+        own = own_logits(context, vectors.view(800, 50, 32), identical, 0.1)
+        loss = torch.cat([pooled, own], dim=1).logsumexp(1).sum()
+        return list(torch.autograd.grad(loss, [leaf, quantizer.codebook]))
+
+    try:
+        torch.set_num_threads(2)
+        first = gradients()
+        for _ in range(10):
+            assert all(torch.equal(one, other) for one, other in zip(first, gradients(), strict=True))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_cross_sample_negatives_are_uniform_over_the_other_frames_of_the_sub_batch() -> None:

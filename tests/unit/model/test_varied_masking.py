@@ -41,13 +41,13 @@ def plain_row(rng: np.random.Generator, size: int, p: float, length: int, option
     space = options.get("min_space", 1)
     free, masked = [range(size)], set[int]()
     for n in sorted(spans, reverse=True):
-        wide = [part for part in free if len(part) >= n + space]
+        wide = [part for part in free if len(part) > n and len(part) >= n + space]
         if not wide:
             break
         # A gap with probability proportional to its length: the gap of a frame drawn from all of theirs.
         frame = int(rng.choice([frame for part in wide for frame in part]))
         gap = next(part for part in wide if frame in part)
-        start = int(rng.integers(gap[0], gap[-1] + 1 - n)) if len(gap) > n else gap[0]
+        start = int(rng.integers(gap[0], gap[-1] + 1 - n))
         masked |= set(range(start, start + n))
         left, right = range(gap[0], start - space + 1), range(start + n + space, gap[-1] + 1)
         free.remove(gap)
@@ -86,6 +86,15 @@ def test_spans_apart_keep_their_length_and_their_distance(space: int) -> None:
         assert all(right - left >= space for (_, left), (right, _) in pairwise(found))
         if space:
             assert {end - start for start, end in found} == {8}
+
+
+def test_spans_of_different_lengths_without_space_between_them_never_share_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("w2v2_ray.model.varied_masking._span_lengths", lambda *_: np.asarray([9, 9, 4]))
+    for seed in range(2000):
+        mask = draw_spans(np.random.default_rng(seed), 1, 26, 0.5, 8, 2, no_overlap=True, min_space=0)
+        assert mask.sum() in {9, 9 + 4, 9 + 9, 9 + 9 + 4}  # a shared frame makes it one less
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

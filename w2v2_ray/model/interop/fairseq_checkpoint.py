@@ -13,7 +13,13 @@ from w2v2_ray.errors import CheckpointError
 from w2v2_ray.model.interop import vocabulary
 from w2v2_ray.model.interop.architecture import count_codebooks, infer_spec
 from w2v2_ray.model.interop.fairseq_names import from_fairseq, to_fairseq
-from w2v2_ray.model.interop.fairseq_options import hints_from, loss_from, options_of, read_options
+from w2v2_ray.model.interop.fairseq_options import (
+    hints_from,
+    loss_from,
+    options_of,
+    read_options,
+    training_notes,
+)
 from w2v2_ray.model.interop.loaded_model import MASK_EMBEDDING, LoadedModel, check_model, kind_of
 from w2v2_ray.model.interop.safe_pickle import Inert, load_pickled
 from w2v2_ray.model.interop.weights_file import as_state_dict
@@ -64,7 +70,7 @@ def convert_fairseq(checkpoint: Any, source: str, symbols: tuple[str, ...] | Non
             loss=loss_from(options) if kind == "pretrain" else None,
             final_dropout=options.final_dropout if kind == "ctc" else 0.0,
             source=source,
-            notes=(*assumed, *notes),
+            notes=(*assumed, *notes, *training_notes(options)),
         )
     )
 

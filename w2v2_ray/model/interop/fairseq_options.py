@@ -67,6 +67,14 @@ _ONLY = {
 }
 """Options with which only one value makes the network that we have; a checkpoint with another one is refused."""
 
+_TRAINING = {
+    "negatives_from_everywhere": False,
+    "mask_channel_before": False,
+    "require_same_masks": True,
+    "mask_dropout": 0,
+}
+"""Options of training alone, and what this trainer does whatever they say."""
+
 _FINE_TUNED = (
     "dropout",
     "attention_dropout",
@@ -84,6 +92,9 @@ _FINE_TUNED = (
     "mask_channel_other",
     "no_mask_channel_overlap",
     "mask_channel_min_space",
+    "mask_channel_before",
+    "require_same_masks",
+    "mask_dropout",
     "feature_grad_mult",
     "normalize",
 )
@@ -241,6 +252,15 @@ def loss_from(options: FairseqOptions) -> ContrastiveLossSpec | None:
         return ContrastiveLossSpec.model_validate(said) if said else None
     except ValueError as error:
         raise CheckpointError(f"{options.source}: options of its loss that cannot be read: {error}") from None
+
+
+def training_notes(options: FairseqOptions) -> tuple[str, ...]:
+    """Name the options that made the weights and that training from them will not have; the network is the same."""
+    return tuple(
+        f"trained with {name}: {options.model[name]!r}; training from it goes on with {ours!r}, which is all there is"
+        for name, ours in _TRAINING.items()
+        if options.model.get(name, ours) != ours
+    )
 
 
 def options_of(spec: ModelSpec, loss: ContrastiveLossSpec | None) -> dict[str, Any]:

@@ -91,6 +91,52 @@ def test_an_activation_nobody_has_is_refused_by_name(tmp_path: Path) -> None:
         import_fairseq(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"negatives_from_everywhere": True},
+        {"mask_channel_before": True},
+        {"require_same_masks": False},
+        {"mask_dropout": 0.1},
+    ],
+    ids=str,
+)
+def test_an_option_of_training_that_is_not_here_is_named_and_leaves_the_network(
+    option: dict[str, Any], tmp_path: Path
+) -> None:
+    model = random_model("pretrain")
+    export_nvidia(model, tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    for value, named in ((option, True), ({}, False)):
+        torch.save(content | {"args": content["args"] | value}, tmp_path / "model.pt")
+        again = import_fairseq(tmp_path / "model.pt")
+        assert_same_weights(model, again)
+        assert any(next(iter(option)) in note for note in again.notes) == named
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ({"layer_type": "conformer"}, "layer_type: 'conformer'"),
+        ({"rotary_embeddings": True}, "rotary_embeddings: True"),
+        ({"pos_conv_depth": 5}, "pos_conv_depth: 5"),
+        ({"conv_abs_pos": True}, "conv_abs_pos: True"),
+        ({"quantize_input": True}, "quantize_input: True"),
+        ({"same_quantizer": True}, "same_quantizer: True"),
+        ({"adp_num": 4}, "adp_num: 4"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_network_is_refused_by_the_name_of_its_option(
+    option: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    export_nvidia(random_model("pretrain"), tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    torch.save(content | {"args": content["args"] | option}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=f"trained with {named}, which is another network"):
+        import_fairseq(tmp_path / "model.pt")
+
+
 def test_transformers_has_the_activations_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     model = random_model("ctc", encoder=OPTIONS["encoder"])
     export_huggingface(model, tmp_path / "model")

@@ -22,7 +22,7 @@ from w2v2_ray.training.model_source import load_any
 from w2v2_ray.training.objectives.data import open_data
 from w2v2_ray.training.objectives.initial import settle
 
-_UNUSED = ("quantizer", "final_dim", "dropout_features")
+_UNUSED = ("quantizer", "final_dim", "target_glu", "dropout_features")
 """Parts of a model's spec that a recogniser does not have."""
 
 
