@@ -184,8 +184,9 @@ OPTIONS = {
 def test_masks_and_further_distractors_are_the_same_whoever_asks(tiny_job, concat: int):
     job = tiny_job(OPTIONS | {"batch.concat": concat})
     first, second, model = task_of(job), task_of(job), build_model(job)
-    forwards = [first.micro_batch(index) for index in range(6)]
-    backwards = [second.micro_batch(index) for index in reversed(range(6))]
+    forwards = [first.micro_batch(index) for index in range(4)]
+    backwards = [second.micro_batch(index) for index in reversed(range(4))]
+    assert loss_of(first, model, forwards[1]) == loss_of(second, model, backwards[2])
     for one, other in zip(forwards, reversed(backwards), strict=True):
         assert_equal(one, other)
         for name in ("cross_negatives", "codebook_negatives"):
@@ -197,7 +198,6 @@ def test_masks_and_further_distractors_are_the_same_whoever_asks(tiny_job, conca
         for rows, masked, cross in zip(one.sub_batch_sizes, frames, one.cross_negatives, strict=True):
             assert cross.shape == (rows, masked, 3)
             assert cross.max() < rows * masked  # within the sub-batch
-        assert loss_of(first, model, one) == loss_of(second, model, other)
 
 
 def test_without_further_distractors_nothing_is_drawn_for_them(tiny_job):

@@ -64,8 +64,10 @@ def test_a_model_that_contradicts_the_checkpoint_is_refused(finetune_job, pretra
         initial_model(job)
 
 
-def test_a_model_that_agrees_is_accepted_whatever_its_dropout(finetune_job, pretrained):
-    job = finetune_job({"model.encoder.dropout": 0.4, "model.final_dim": 32}, pretrained=str(pretrained))
+def test_a_model_that_agrees_is_accepted_whatever_its_dropout_and_targets(finetune_job, pretrained):
+    targets = {"model.final_dim": 32, "model.target_glu": True, "model.quantizer.depth": 2}
+    changes = {"model.encoder.dropout": 0.4, **targets}
+    job = finetune_job(changes, pretrained=str(pretrained))
     assert initial_model(job).spec.encoder.dropout == 0.1
 
 
