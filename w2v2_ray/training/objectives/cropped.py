@@ -11,7 +11,7 @@ from w2v2_ray.data.batch_plan import BatchPlan
 from w2v2_ray.data.random_streams import Purpose, RandomStreams
 from w2v2_ray.model.masking import BoolArray
 from w2v2_ray.spec.job import MaskedJob
-from w2v2_ray.training.objectives.drawing import draw_time_mask
+from w2v2_ray.training.objectives.mask_drawing import draw_time_mask
 
 _DRAWN_SUB_BATCHES = 128
 """Sub-batches, evenly spread over the lengths, for which masks are drawn to estimate masked frames."""

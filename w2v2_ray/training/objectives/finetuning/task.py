@@ -26,15 +26,9 @@ from w2v2_ray.model.waveforms import INT16_SCALE, normalise_valid
 from w2v2_ray.spec.augmentation import AugmentationSpec
 from w2v2_ray.spec.finetune import FinetuneJob
 from w2v2_ray.spec.model import ModelSpec
-from w2v2_ray.training.objectives.drawing import (
-    draw_channel_mask,
-    draw_time_mask,
-    filled,
-    layer_keep,
-    pinned,
-    used_utterances,
-)
+from w2v2_ray.training.objectives.drawing import filled, layer_keep, pinned, used_utterances
 from w2v2_ray.training.objectives.finetuning.selection import Selection
+from w2v2_ray.training.objectives.mask_drawing import draw_channel_mask, draw_time_mask
 from w2v2_ray.training.objectives.task import Stateless
 
 SUMS: tuple[str, ...] = (
